@@ -1,0 +1,132 @@
+"""Who may log in: the protocol between the core and whoever knows the users.
+
+An authenticator is pure: it is given what the client said and answers at once,
+with `Accept`, `Refuse`, or `Wait` when the answer needs work off the loop.
+The security package brings users, nkeys and tokens; here stands what a server
+needs to run by itself: everybody, one user, one token.
+"""
+
+from __future__ import annotations
+
+import hmac
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+from natscore.state import GLOBAL_ACCOUNT
+
+if TYPE_CHECKING:
+    from natscore.events import Address, Instant
+    from natscore.options import Options
+    from natscore.wire.connect import ConnectOptions
+
+__all__ = [
+    "Accept",
+    "Authenticator",
+    "Everybody",
+    "Login",
+    "Refuse",
+    "SingleToken",
+    "SingleUser",
+    "Verdict",
+    "Wait",
+    "authenticator_for",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """What an authenticator may judge by."""
+
+    at: Instant
+    remote: Address
+    said: ConnectOptions
+    nonce: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Accept:
+    """The client is who it says; it belongs to this account."""
+
+    account: str = GLOBAL_ACCOUNT
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """It is not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """The answer is `then` if this password has this hash, and a refusal otherwise."""
+
+    password: bytes = field(repr=False)
+    hashed: bytes = field(repr=False)
+    then: Accept = Accept()
+
+
+Verdict: TypeAlias = Accept | Refuse | Wait
+
+
+class Authenticator(Protocol):
+    """Decides about logins. Must not raise, whatever a client said."""
+
+    @property
+    def requires_login(self) -> bool:
+        """Whether a client must send a CONNECT that is accepted before anything else."""
+        ...
+
+    @property
+    def checks_signatures(self) -> bool:
+        """Whether a login may sign the nonce of INFO; without it no nonce is sent."""
+        ...
+
+    def authenticate(self, login: Login) -> Verdict: ...
+
+
+class Everybody:
+    """Accepts any client; credentials are ignored (client-protocol.md section 6)."""
+
+    requires_login = False
+    checks_signatures = False
+
+    def authenticate(self, login: Login) -> Verdict:
+        return Accept()
+
+
+class SingleUser:
+    """One user name and one password (section 16.1 step 6)."""
+
+    requires_login = True
+    checks_signatures = False
+
+    def __init__(self, user: str, password: str) -> None:
+        self._user = user.encode("utf-8", "surrogateescape")
+        self._password = password.encode("utf-8", "surrogateescape")
+
+    def authenticate(self, login: Login) -> Verdict:
+        # both are compared, so that the time says nothing about which was wrong
+        user = hmac.compare_digest(login.said.user.encode(), self._user)
+        password = hmac.compare_digest(login.said.password.encode(), self._password)
+        return Accept() if user and password else Refuse()
+
+
+class SingleToken:
+    """One token for everybody."""
+
+    requires_login = True
+    checks_signatures = False
+
+    def __init__(self, token: str) -> None:
+        self._token = token.encode("utf-8", "surrogateescape")
+
+    def authenticate(self, login: Login) -> Verdict:
+        return Accept() if hmac.compare_digest(login.said.auth_token.encode(), self._token) else Refuse()
+
+
+def authenticator_for(options: Options) -> Authenticator:
+    """The authenticator that the options alone describe."""
+    if options.user:
+        return SingleUser(options.user, options.password)
+    if options.token:
+        return SingleToken(options.token)
+    return Everybody()

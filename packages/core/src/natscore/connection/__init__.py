@@ -1,0 +1,1 @@
+"""What each kind of connection accepts and answers."""

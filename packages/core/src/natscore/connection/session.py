@@ -1,0 +1,96 @@
+"""The handshake and lifetime of one connection: its own table, seen by no reactor."""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from natscore.authentication import Accept
+    from natscore.events import AttemptId, ConnectionId, Instant
+    from natscore.facts import Fact
+    from natscore.state import Connection
+    from natscore.wire.connect import ConnectOptions
+
+__all__ = ["Phase", "Session", "Timer", "TimerKey"]
+
+
+class Phase(enum.Enum):
+    """Where a connection stands (client-protocol.md section 1)."""
+
+    AWAITING_CONNECT = "awaiting CONNECT"
+    VERIFYING = "waiting for the authenticator"
+    ESTABLISHED = "established"
+    CLOSING = "closing"
+
+
+class Timer(enum.Enum):
+    """What a deadline of a connection is for."""
+
+    LOGIN = enum.auto()
+    PING = enum.auto()
+    WRITE = enum.auto()
+    STALL = enum.auto()
+
+
+class TimerKey(NamedTuple):
+    """A deadline's name."""
+
+    cid: ConnectionId
+    timer: Timer
+
+
+class Session:
+    """What a connection remembers of its dialogue."""
+
+    __slots__ = (
+        "attempt",
+        "connection",
+        "gone",
+        "has_connected",
+        "heard_ns",
+        "job",
+        "nonce",
+        "opened_ns",
+        "paused",
+        "phase",
+        "ping_sent_ns",
+        "pings_out",
+        "pong_sent",
+        "rtt_at_ns",
+        "rtt_ns",
+        "stalled",
+        "traced",
+        "verdict",
+        "waiting_turn",
+        "write_mark",
+    )
+
+    def __init__(self, connection: Connection, phase: Phase, at: Instant, nonce: bytes) -> None:
+        self.connection = connection
+        self.phase = phase
+        self.nonce = nonce
+        self.opened_ns = at.monotonic_ns
+        self.heard_ns = at.monotonic_ns  # last inbound bytes
+        self.pings_out = 0  # PINGs without a PONG
+        self.ping_sent_ns: int | None = None
+        self.rtt_ns: int | None = None  # measured by a PING of ours, or estimated from accept to CONNECT
+        self.rtt_at_ns: int | None = None  # when a PING of ours last measured it
+        self.has_connected = False  # a CONNECT was accepted
+        self.pong_sent = False  # the first PING after CONNECT has been answered
+        self.attempt: AttemptId | None = None  # the login that is being verified
+        self.verdict: tuple[Accept, ConnectOptions] | None = None  # what it leads to
+        self.job: Iterator[Fact] | None = None  # the rest of an op that is too long for one turn
+        self.waiting_turn = False  # parsed in a later turn: output was spent
+        self.stalled = False  # a receiver is far behind: reading is paused for a moment
+        self.paused = False  # the shell was told not to read
+        self.write_mark = 0  # what the kernel must have taken before the write deadline
+        self.traced = 0  # bytes of the outbox that the trace has shown
+        self.gone = False  # the transport is closed
+
+    @property
+    def halted(self) -> bool:
+        """Whether nothing may be parsed now."""
+        return self.stalled or self.job is not None or self.phase in (Phase.VERIFYING, Phase.CLOSING)

@@ -1,0 +1,480 @@
+"""The pure data plane: parses what connections send and executes delivery plans.
+
+`DataPlane` is the protocol between control and data; `PureDataPlane` is its
+reference implementation, and every other one must agree with it byte for byte.
+
+`run` works through the bytes of one source and *returns* whenever something
+needs thinking: it calls nothing of the control plane, so nothing is re-entered
+and order is kept. The caller acts, settles, and runs the source again.
+
+Hot path: `PureDataPlane.run`, `_fan_out` and `_publish` (guarded by `nox -s
+bench`; their slow twin is `tests/models/broker.py`). The fence is bent here:
+one long function, local aliases, regular expressions for the canonical form of
+a line. Two observations carry the speed of the pure plane:
+
+- In the canonical form of PUB everything after the subject, up to the end of
+  the payload, stands in MSG as it stands in PUB. This *tail* is one slice.
+- Messages of one subject in a row go to the same receivers, so a receiver gets
+  a whole run with one `join`. Where that could reorder what one connection
+  sees (two of its subscriptions match, verbose, a 503 may be due) messages go
+  one by one.
+
+Grammar and order of checks: client-protocol.md sections 2, 3, 7.3 and 10;
+nats-server 2.14.5, server/parser.go parse, server/client.go
+processInboundClientMsg, deliverMsg.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from typing import TYPE_CHECKING, Final, Protocol
+
+from natscore.cells import LARGE_PAYLOAD, Outbox, Source, Subscription
+from natscore.delivery import Delivery
+from natscore.errors import (
+    Violation,
+    control_line_exceeded,
+    error_from_client,
+    malformed,
+    payload_exceeded,
+    unknown_operation,
+)
+from natscore.plan import Plan, refusal
+from natscore.sublist import SubjectTable, Sublist
+from natscore.turn import SINGLE_COST, STEP_COST
+from natscore.wire.ops import CLIENT_OPS, OP_LENGTH_MAX, OP_PREFIXES, Follows, op_name
+
+if TYPE_CHECKING:
+    from natscore.entropy import Xorshift64
+    from natscore.events import ConnectionId
+    from natscore.sublist import Node
+
+__all__ = ["CLIENT_RESERVED", "DataPlane", "PureDataPlane", "Stop"]
+
+CLIENT_RESERVED: Final = (b"_GR_.", b"$NRG.")
+"""Prefixes that a client must not publish to (client-protocol.md section 20)."""
+
+OPS_MAX: Final = 512  # SUB and UNSUB lines handed over at once
+
+_OVERHEAD_PENDING: Final = 64  # how much of an incomplete line that is ignored anyway is kept
+
+
+class Stop(enum.Enum):
+    """Why `run` returned."""
+
+    NEED_DATA = enum.auto()  # everything complete is done
+    OPS = enum.auto()  # source.ops holds protocol operations for the control plane
+    MISS = enum.auto()  # source.missed holds nodes of which no plan was made
+    TURN_OVER = enum.auto()  # the turn's output is spent; the rest waits in the source
+    STEPPED = enum.auto()  # one op is done, and the source is stepping
+    EXHAUSTED = enum.auto()  # a subscription reached its max, which is settled before the next op
+    VIOLATION = enum.auto()  # source.violation; what came before it has been done
+    UNAUTHENTICATED = enum.auto()  # the first op is not CONNECT although a login is required
+
+
+class DataPlane(Protocol):
+    """Matches, parses, delivers. Implementations agree on every byte, counter and reason."""
+
+    ready: list[Outbox]  # outboxes with something to write, in the order of their first byte
+    exhausted: list[Subscription]  # reached their max; to be removed at the next settle
+    strained: list[Outbox]  # refused by the kernel, and appended to all the same
+    denied: list[tuple[ConnectionId, bytes, bytes]]  # refused publishes: connection, subject, reply
+
+    def outbox(self, cid: ConnectionId) -> Outbox: ...
+    def source(
+        self, cid: ConnectionId, outbox: Outbox, table: SubjectTable, max_control_line: int, max_payload: int
+    ) -> Source: ...
+    def sublist(self) -> Sublist: ...
+    def table(self, sublist: Sublist, reserved: tuple[bytes, ...]) -> SubjectTable: ...
+    def subscription(
+        self, outbox: Outbox, sid: bytes, subject: bytes, queue: bytes | None
+    ) -> Subscription: ...
+    def install(self, table: SubjectTable, nodes: tuple[Node, ...], plan: Plan) -> None: ...
+    def begin_turn(self, output_max: int) -> None: ...
+    def spend(self, cost: int) -> bool: ...
+    def run(self, source: Source) -> Stop: ...
+    def go_on(self, source: Source) -> bool: ...
+
+
+_RESERVED_REPLY: Final = rb"(?!_R_\.|_GR_\.|\$JS\.ACK\.)"
+_WORD: Final = rb"[^ \t\r\n]++"
+# subject, tail up to CRLF, reply with its blank, size
+_PUB: Final = re.compile(
+    rb"PUB (" + _WORD + rb") ((" + _RESERVED_REPLY + _WORD + rb" )?+([0-9]{1,9}))\r\n"
+).match
+# subject, tail up to CRLF, reply with its blank, header size, total size
+_HPUB: Final = re.compile(
+    rb"HPUB ("
+    + _WORD
+    + rb") (("
+    + _RESERVED_REPLY
+    + _WORD
+    + rb" (?=[0-9]+ ))?+([0-9]{1,9}) ([0-9]{1,9}))\r\n"
+).match
+_BLANKS: Final = re.compile(rb"[ \t]+")
+_BLANKS_AND_CR: Final = re.compile(rb"[ \t\r]+")
+_DIGITS: Final = re.compile(rb"[0-9]{1,9}").fullmatch
+
+
+class PureDataPlane(Delivery):
+    """The reference implementation of DataPlane, in pure Python."""
+
+    def __init__(self, choices: Xorshift64) -> None:
+        super().__init__(choices)
+        self._refusal = refusal()
+        self._left = 0  # output that this turn may still write
+
+    def outbox(self, cid: ConnectionId) -> Outbox:
+        """The writing side of a new connection."""
+        return Outbox(cid, self.ready)
+
+    def source(
+        self, cid: ConnectionId, outbox: Outbox, table: SubjectTable, max_control_line: int, max_payload: int
+    ) -> Source:
+        """The reading side of a new connection."""
+        return Source(cid, outbox, table, max_control_line, max_payload)
+
+    def sublist(self) -> Sublist:
+        """The subscriptions of a new account."""
+        return Sublist()
+
+    def table(self, sublist: Sublist, reserved: tuple[bytes, ...]) -> SubjectTable:
+        """A look-up table over `sublist` for connections with equal rights."""
+        return SubjectTable(sublist, reserved, self._refusal)
+
+    def subscription(self, outbox: Outbox, sid: bytes, subject: bytes, queue: bytes | None) -> Subscription:
+        """A new subscription, not yet in any sublist."""
+        return Subscription(outbox, sid, subject, queue)
+
+    def install(self, table: SubjectTable, nodes: tuple[Node, ...], plan: Plan) -> None:
+        """Answer a MISS: from now on messages that match `nodes` are delivered by `plan`."""
+        table.sublist.install(nodes, plan)
+
+    def begin_turn(self, output_max: int) -> None:
+        """Allow `output_max` bytes of output until `run` answers TURN_OVER."""
+        self._left = output_max
+
+    def spend(self, cost: int) -> bool:
+        """Count work of the control plane as if it were `cost` bytes of output. Is anything left?"""
+        self._left -= cost
+        return self._left > 0
+
+    def run(self, source: Source) -> Stop:
+        """Parse and deliver until something needs the control plane. Never raises for what a peer sent."""
+        if source.unfinished is not None and not self.go_on(source):
+            return Stop.TURN_OVER
+        if source.have < source.need:
+            if not source.have:
+                source.forget()  # the last chunk is done: an idle connection holds no buffer
+            return Stop.NEED_DATA
+        buffer, position = source.load()
+        size = len(buffer)
+        if source.awaiting_connect and buffer[position] not in b"Cc":
+            return Stop.UNAUTHENTICATED
+
+        look_up = source.table.look_up
+        sublist = source.table.sublist
+        steps = sublist.steps
+        max_payload = source.max_payload
+        line_max = source.max_control_line + len(b"PUB \r\n")
+        one_by_one = source.verbose or source.pedantic or source.stepping
+        left = self._left
+        need = 1
+        stop: Stop | None = None
+        # The run in hand: messages of one subject and form that were parsed and not yet delivered.
+        tails: list[bytes] = []
+        volume = 0
+        subject = b""
+        with_headers = False
+        plan: Plan | None = None
+        line = b""  # the control line of the message before, if the next may well be the same
+        tail_at = stride = payload = weight = 0
+
+        while position < size:
+            # -- the same control line again: nothing to look up ------------------------------------
+            if line and buffer.startswith(line, position):
+                end = position + stride
+                if end > size:
+                    need = stride
+                    break
+                if not buffer.startswith(b"\r\n", end - 2):
+                    stop = _violate(source, unknown_operation())
+                    break
+                tails.append(buffer[position + tail_at : end])
+                volume += payload
+                left -= weight
+                position = end
+                if left <= 0:
+                    stop = Stop.TURN_OVER
+                    break
+                continue
+
+            # -- any other line ---------------------------------------------------------------------
+            if self.exhausted:
+                stop = Stop.EXHAUSTED
+                break
+            line = b""
+            match = _PUB(buffer, position)
+            headers_here = False
+            header_size = 0
+            if match is not None:
+                given, _, reply, digits = match.groups()
+            else:
+                match = _HPUB(buffer, position)
+                if match is None:
+                    if tails:  # delivered before anything else is said on any connection
+                        self.fan_out(source, plan, subject, tails, volume, with_headers)
+                        tails, volume = [], 0
+                        if self.exhausted or source.unfinished is not None:
+                            stop = Stop.EXHAUSTED
+                            break
+                    source.position = position
+                    self._left = left
+                    stop = self._other_op(source, buffer)
+                    left = self._left
+                    buffer, position, need = source.buffer, source.position, source.need
+                    if stop is not None or need > 1:
+                        break
+                    continue
+                given, _, reply, header_digits, digits = match.groups()
+                header_size = int(header_digits)
+                headers_here = True
+            payload = int(digits)
+            body = match.end()
+            if body - position > line_max + headers_here:
+                stop = _violate(source, control_line_exceeded())
+                break
+            if headers_here and (not source.headers or header_size > payload):
+                stop = _violate(source, malformed())
+                break
+            if payload > max_payload:
+                stop = _violate(source, payload_exceeded())
+                break
+            end = body + payload + 2
+            if end > size:
+                need = end - position
+                break
+            if not buffer.startswith(b"\r\n", end - 2):
+                stop = _violate(source, unknown_operation())
+                break
+            if plan is None or given != subject or headers_here != with_headers:
+                if tails:
+                    self.fan_out(source, plan, subject, tails, volume, with_headers)
+                    tails, volume = [], 0
+                    if self.exhausted or source.unfinished is not None:
+                        stop = Stop.EXHAUSTED
+                        break
+                found = look_up(given)
+                if type(found) is tuple:
+                    source.missed = found
+                    stop = Stop.MISS
+                    break
+                assert isinstance(found, Plan)
+                plan, subject, with_headers = found, given, headers_here
+
+            if (
+                one_by_one
+                or payload >= LARGE_PAYLOAD
+                or not plan.distinct
+                or plan.refuses
+                or (headers_here and header_size == 0)
+                or (reply is not None and source.no_responders)
+            ):
+                if tails:
+                    self.fan_out(source, plan, subject, tails, volume, with_headers)
+                    tails, volume = [], 0
+                    if self.exhausted or source.unfinished is not None:
+                        stop = Stop.EXHAUSTED
+                        break
+                left -= self.publish(
+                    source,
+                    plan,
+                    subject,
+                    reply[:-1] if reply else b"",
+                    buffer[match.start(2) : body],
+                    buffer[body:end],
+                    header_size if headers_here else -1,
+                )
+                if source.stepping:
+                    source.stepped = buffer[position:end]
+                    stop = Stop.STEPPED
+                position = end
+                if stop is not None:
+                    break
+            else:
+                tail_at = match.start(2) - position
+                stride = end - position
+                if reply is None:
+                    line = buffer[position:body]
+                tails.append(buffer[match.start(2) : end])
+                volume += payload
+                weight = stride * plan.fanout + plan.overhead
+                left -= weight
+                position = end
+            if sublist.steps != steps:
+                left -= (sublist.steps - steps) * STEP_COST
+                steps = sublist.steps
+            if left <= 0 or source.unfinished is not None:
+                stop = Stop.TURN_OVER
+                break
+
+        if tails:
+            self.fan_out(source, plan, subject, tails, volume, with_headers)
+        if source.unfinished is not None and stop is not Stop.STEPPED:
+            stop = Stop.TURN_OVER  # whatever it was is found again when these messages are delivered
+        self._left = left - (sublist.steps - steps) * STEP_COST
+        source.position = position
+        source.have = len(buffer) - position
+        if stop is None:
+            source.wait(need)
+            return Stop.NEED_DATA
+        source.need = 1
+        return stop
+
+    def _other_op(self, source: Source, buffer: bytes) -> Stop | None:
+        """Do one op that is not a canonical PUB or HPUB, at `source.position`.
+
+        None: done, `source.position` is behind it (or, with `source.need`
+        above 1, it is incomplete).
+        """
+        position = source.position
+        source.need = 1
+        named = op_name(buffer, position)
+        if named is None:
+            rest = buffer[position : position + OP_LENGTH_MAX].upper()
+            if position + len(rest) == len(buffer) and rest in OP_PREFIXES:
+                source.need = len(rest) + 1
+                return None
+            return _violate(source, unknown_operation())
+        name = named.group().upper()
+        after = named.end()
+        follows = CLIENT_OPS[name]
+        if follows is Follows.BLANK:
+            if after == len(buffer):
+                source.need = after - position + 1
+                return None
+            if buffer[after] not in b" \t":
+                return _violate(source, unknown_operation())
+        newline = buffer.find(b"\n", after)
+        if newline < 0:
+            return self._incomplete(source, buffer, name, after, follows)
+        line_end = newline - 1 if newline > after and buffer[newline - 1] == 0x0D else newline
+        source.position = newline + 1
+        if follows is Follows.IGNORED:
+            return self._bare_op(source, name)
+        argument = buffer[after:line_end].lstrip(b" \t")
+        if len(argument) > source.max_control_line:
+            return _violate(source, control_line_exceeded())
+        if name in (b"SUB", b"UNSUB"):
+            return self._subscription_ops(source, buffer, position, name, argument)
+        if name in (b"CONNECT", b"INFO"):
+            source.ops.append((name, [argument.rstrip(b" \t")]))
+            return Stop.OPS
+        if name == b"-ERR":
+            return _violate(source, error_from_client())
+        return self._loose_publish(source, buffer, position, name, argument)
+
+    def _bare_op(self, source: Source, name: bytes) -> Stop | None:
+        """PING, PONG and +OK, complete."""
+        if name == b"+OK":
+            return None
+        if name == b"PONG" or source.first_ping_due or source.stepping:
+            source.ops.append((name, []))
+            return Stop.OPS
+        source.pings += 1
+        source.outbox.write(b"PONG\r\n")
+        self._left -= SINGLE_COST
+        return Stop.TURN_OVER if self._left <= 0 else None
+
+    def _incomplete(
+        self, source: Source, buffer: bytes, name: bytes, after: int, follows: Follows
+    ) -> Stop | None:
+        """A line without its end: check what is there, and keep no more of it than may matter."""
+        rest = buffer[after:]
+        if follows is Follows.IGNORED:
+            kept = b""
+        else:
+            kept = rest.lstrip(b" \t")
+            # the CR of a line end may be the last byte so far
+            if len(kept) - kept.endswith(b"\r") > source.max_control_line:
+                return _violate(source, control_line_exceeded())
+        if len(rest) - len(kept) > _OVERHEAD_PENDING:
+            source.rewrite(name + b" " + kept)
+        else:
+            source.need = len(buffer) - source.position + 1
+        return None
+
+    def _subscription_ops(
+        self, source: Source, buffer: bytes, line_start: int, name: bytes, argument: bytes
+    ) -> Stop | None:
+        """Collect this SUB or UNSUB and those directly behind it, for one fact."""
+        while True:
+            words = _BLANKS_AND_CR.split(argument.strip(b" \t\r"))
+            count = len(words) if words[0] else 0
+            if not (2 <= count <= 3 if name == b"SUB" else 1 <= count <= 2):
+                if source.ops:  # those before it count; this one is met again, alone
+                    source.position = line_start
+                    return Stop.OPS
+                return _violate(source, malformed())
+            source.ops.append((name, words))
+            position = source.position
+            if len(source.ops) >= OPS_MAX or source.stepping:
+                return Stop.OPS
+            match = _SUBSCRIPTION(buffer, position)
+            if match is None or match.end() - position > source.max_control_line:
+                return Stop.OPS
+            line_start = position
+            name, argument = match.groups()
+            source.position = match.end()
+
+    def _loose_publish(
+        self, source: Source, buffer: bytes, position: int, name: bytes, argument: bytes
+    ) -> Stop | None:
+        """A PUB or HPUB that is not in canonical form, or whose reply is reserved."""
+        words = _BLANKS.split(argument.strip(b" \t"))
+        sizes = 2 if name == b"HPUB" else 1
+        if not sizes + 1 <= len(words) <= sizes + 2 or b"\r" in argument:
+            return _violate(source, malformed())
+        if name == b"HPUB" and not source.headers:
+            return _violate(source, malformed())
+        digits = words[-sizes:]
+        if not all(_DIGITS(word) for word in digits):
+            return _violate(source, malformed())
+        payload = int(digits[-1])
+        header_size = int(digits[0]) if name == b"HPUB" else -1
+        if header_size > payload:
+            return _violate(source, malformed())
+        if payload > source.max_payload:
+            return _violate(source, payload_exceeded())
+        body = source.position
+        end = body + payload + 2
+        if end > len(buffer):
+            source.position = position
+            source.need = end - position
+            return None
+        if not buffer.startswith(b"\r\n", end - 2):
+            return _violate(source, unknown_operation())
+        subject = words[0]
+        reply = words[1] if len(words) == sizes + 2 else b""
+        found = source.table.look_up(subject)
+        if isinstance(found, tuple):
+            source.position = position
+            source.missed = found
+            return Stop.MISS
+        line = b" ".join([reply, *digits] if reply else digits) + b"\r\n"
+        source.position = end
+        self._left -= self.publish(source, found, subject, reply, line, buffer[body:end], header_size)
+        if source.stepping:
+            source.stepped = buffer[position:end]
+            return Stop.STEPPED
+        return Stop.TURN_OVER if self._left <= 0 or source.unfinished is not None else None
+
+
+# "SUB foo 1" and "UNSUB 1" as they come in long rows; anything else takes the general way
+_SUBSCRIPTION: Final = re.compile(rb"(SUB|UNSUB) ([^\r\n]+)\r\n").match
+
+
+def _violate(source: Source, violation: Violation) -> Stop:
+    source.violation = violation
+    return Stop.VIOLATION

@@ -1,0 +1,215 @@
+"""Everything that can happen to a server.
+
+An event is something that happened outside the state machine: bytes came, a
+connection went away, an instant was reached. A shell (the TCP runtime, the
+simulator, a test) builds events and feeds them to `Server.handle`, which
+answers with effects and with outboxes that have something to write. Events
+carry the instant at which they happened and every secret the server needs,
+because the core has neither a clock nor randomness.
+
+Events are public API: adding a field is a minor version, changing a meaning a
+major one. Nobody subclasses them.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import NewType, TypeAlias
+
+__all__ = [
+    "Address",
+    "AttemptId",
+    "BytesReceived",
+    "ConnectionClosed",
+    "ConnectionId",
+    "ConnectionKind",
+    "ConnectionOpened",
+    "DeadlineReached",
+    "DialFailed",
+    "Event",
+    "Instant",
+    "ListenerOpened",
+    "PasswordVerified",
+    "PeerClosing",
+    "ServerStarted",
+    "ShutdownRequested",
+    "TurnGranted",
+    "WriteBlocked",
+    "WriteProgressed",
+]
+
+ConnectionId = NewType("ConnectionId", int)
+"""The `cid`: unique in one process, drawn from one counter by the shell."""
+
+AttemptId = NewType("AttemptId", int)
+"""Names one effect that gets an answer, and that answer."""
+
+
+class ConnectionKind(enum.Enum):
+    """What speaks at the other end. The value is the label in log lines."""
+
+    CLIENT = "cid"
+    ROUTE = "rid"
+    GATEWAY = "gid"
+    LEAF = "lid"
+
+
+class PeerClosing(enum.Enum):
+    """How a connection ended when it was not the server that ended it."""
+
+    END_OF_STREAM = "the peer closed its side"
+    READ_ERROR = "reading from the socket failed"
+    WRITE_ERROR = "writing to the socket failed"
+    FINISHED = "the close that the server asked for is done"
+
+
+@dataclass(frozen=True, slots=True)
+class Instant:
+    """One moment on both clocks, in nanoseconds.
+
+    `monotonic_ns` never goes back and measures durations; `wall_ns` is Unix
+    time and is what people and tokens mean by a date.
+    """
+
+    monotonic_ns: int
+    wall_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a peer is: a host without brackets, and a port."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerStarted:
+    """The first event, exactly once: who this server is, and its seed."""
+
+    at: Instant
+    server_id: str  # `N` and 55 base32 characters: the public nkey of this process start
+    seed: int  # 64 bits; every choice the core makes is drawn from it
+    runtime: str  # shown as INFO `go`; for example "python3.11.7"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListenerOpened:
+    """A listener is bound; a port of -1 has become a real one."""
+
+    at: Instant
+    kind: ConnectionKind
+    address: Address
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionOpened:
+    """A transport finished connecting or accepting."""
+
+    at: Instant
+    cid: ConnectionId
+    kind: ConnectionKind
+    remote: Address
+    solicited: bool = False  # we dialled; the peer did not
+    nonce: bytes = b""  # 11 bytes drawn by the shell; sent when a login may sign it
+    attempt: AttemptId | None = None  # of the Dial that this answers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BytesReceived:
+    """A read returned bytes; at most 64 KiB, never none."""
+
+    at: Instant
+    cid: ConnectionId
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionClosed:
+    """A connection is gone. Exactly once for every ConnectionOpened."""
+
+    at: Instant
+    cid: ConnectionId
+    why: PeerClosing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WriteBlocked:
+    """The kernel refused bytes: `refused` of this outbox stay, and writability is awaited.
+
+    Fed directly after the flush that was refused, before any other event.
+    Silence means that everything was written.
+    """
+
+    at: Instant
+    cid: ConnectionId
+    refused: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WriteProgressed:
+    """After WriteBlocked: the kernel took more; `refused` bytes are left (0: unblocked)."""
+
+    at: Instant
+    cid: ConnectionId
+    refused: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadlineReached:
+    """The instant that `Server.next_deadline` named has come. Early or late does no harm."""
+
+    at: Instant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnGranted:
+    """The answer to Continue: other connections had their chance, go on."""
+
+    at: Instant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DialFailed:
+    """The answer to a Dial that did not connect."""
+
+    at: Instant
+    attempt: AttemptId
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PasswordVerified:
+    """The answer to VerifyPassword. For a connection gone meanwhile it is dropped."""
+
+    at: Instant
+    attempt: AttemptId
+    cid: ConnectionId
+    matches: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShutdownRequested:
+    """Close every connection; the shell has closed the listeners."""
+
+    at: Instant
+
+
+Event: TypeAlias = (
+    ServerStarted
+    | ListenerOpened
+    | ConnectionOpened
+    | BytesReceived
+    | ConnectionClosed
+    | WriteBlocked
+    | WriteProgressed
+    | DeadlineReached
+    | TurnGranted
+    | DialFailed
+    | PasswordVerified
+    | ShutdownRequested
+)

@@ -1,0 +1,119 @@
+"""Everything that can change who is here, may what, and wants what. Past tense.
+
+Facts are what an event came to mean. Folding them is the only way that part of
+the state changes, and reactors see nothing else. They are plural (a run of SUB
+lines is one fact) and carry values, never cells: folded into a fresh state they
+give an equal one. Not frozen, because that costs five times as much; nobody
+changes a fact.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from natscore.errors import CloseReason
+    from natscore.events import Address, ConnectionId, ConnectionKind
+    from natscore.wire.connect import ConnectOptions
+
+__all__ = [
+    "AuthenticationFailed",
+    "ClientConnected",
+    "ConnectionAccepted",
+    "ConnectionEnded",
+    "ConnectionForgotten",
+    "Fact",
+    "LinkEstablished",
+    "SlowConsumerDetected",
+    "SubscriptionsChanged",
+    "Wanted",
+]
+
+
+@dataclass(slots=True)
+class ConnectionAccepted:
+    """A transport connection is there; whoever it is has not logged in where that is required."""
+
+    cid: ConnectionId
+    kind: ConnectionKind
+    remote: Address
+    awaits_login: bool
+
+
+@dataclass(slots=True)
+class ClientConnected:
+    """A CONNECT was accepted: the client is bound to an account, with these options."""
+
+    cid: ConnectionId
+    account: str
+    options: ConnectOptions
+
+
+@dataclass(slots=True)
+class Wanted:
+    """One subscription as a value."""
+
+    sid: bytes
+    subject: bytes
+    queue: bytes | None
+
+
+@dataclass(slots=True)
+class SubscriptionsChanged:
+    """Subscriptions of one connection came, went, or got a maximum. No sid appears twice."""
+
+    cid: ConnectionId
+    added: tuple[Wanted, ...] = ()
+    removed: tuple[Wanted, ...] = ()
+    limited: tuple[tuple[bytes, int], ...] = ()  # sid and the delivery count at which it ends
+
+
+@dataclass(slots=True)
+class AuthenticationFailed:
+    """A login was refused."""
+
+    cid: ConnectionId
+    user: str
+
+
+@dataclass(slots=True)
+class SlowConsumerDetected:
+    """A client did not read fast enough and is cut off."""
+
+    cid: ConnectionId
+    reason: CloseReason
+
+
+@dataclass(slots=True)
+class LinkEstablished:
+    """Another server is at the other end and must hear of all interest."""
+
+    cid: ConnectionId
+
+
+@dataclass(slots=True)
+class ConnectionEnded:
+    """It was decided that a connection ends; from here on it gets nothing. Its interest goes in slices."""
+
+    cid: ConnectionId
+    reason: CloseReason
+
+
+@dataclass(slots=True)
+class ConnectionForgotten:
+    """The transport is gone and so is the interest."""
+
+    cid: ConnectionId
+
+
+Fact: TypeAlias = (
+    ConnectionAccepted
+    | ClientConnected
+    | SubscriptionsChanged
+    | AuthenticationFailed
+    | SlowConsumerDetected
+    | LinkEstablished
+    | ConnectionEnded
+    | ConnectionForgotten
+)

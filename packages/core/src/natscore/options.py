@@ -1,0 +1,87 @@
+"""Frozen, fully resolved settings of a server, with the reason of each default.
+
+Defaults are those of nats-server 2.14.5 (`server/const.go`,
+`server/opts.go setBaselineOptions`) unless the comment says *ours*. Durations
+are nanoseconds and end in `_ns`, sizes are bytes. A configuration language and
+flags live elsewhere; they end up here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import Final
+
+from natscore.errors import ConfigError
+
+__all__ = ["MILLISECOND", "SECOND", "Options"]
+
+MILLISECOND: Final = 1_000_000
+SECOND: Final = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """The settings of one server. Raises ConfigError when they contradict each other."""
+
+    # who and where
+    server_name: str = ""  # empty: the server id
+    host: str = "0.0.0.0"
+    port: int = 4222  # -1: any free port
+    client_advertise: str = ""  # host or host:port shown in INFO instead of the listener's
+
+    # limits
+    max_connections: int = 65_536
+    max_subscriptions: int = 0  # per connection; 0: no limit
+    max_subject_tokens: int = 0  # of a subscription; `max_sub_tokens`; 0: no limit
+    max_payload: int = 1_048_576  # header and body; -1: no limit
+    max_control_line: int = 4096  # the argument part of a protocol line
+    max_pending: int = 67_108_864  # bytes the kernel refused, per connection
+    write_deadline_ns: int = 10 * SECOND  # how long refused bytes may wait
+    ping_interval_ns: int = 120 * SECOND
+    ping_max: int = 2  # unanswered PINGs before a connection is stale
+    headers: bool = True  # `no_header_support` is its opposite
+    fast_producer_stall: bool = True  # `no_fast_producer_stall` is its opposite
+
+    # ours: limits that the reference lacks
+    memory_max: int = 2_147_483_648  # pending output and half-received payloads of all connections
+    unauthenticated_per_address_max: int = 0  # connections of one address that did not log in; 0: off
+    turn_output_max: int = 2_097_152  # a turn ends between two messages once it wrote this much
+
+    # authentication: a single user, or a token
+    user: str = field(default="", repr=False)
+    password: str = field(default="", repr=False)
+    token: str = field(default="", repr=False)
+    auth_timeout_ns: int = 2 * SECOND
+
+    # what is traced; the log itself is the shell's
+    trace: bool = False
+    max_traced_msg_len: int = 0  # 0: whole payloads
+
+    def __post_init__(self) -> None:
+        if self.token and (self.user or self.password):
+            raise ConfigError("Cannot have a user/pass and token")
+        if self.password and not self.user:
+            raise ConfigError("expected a user name beside the password")
+        if not -1 <= self.port <= 65_535:
+            raise ConfigError(f"port is {self.port}; a port is -1 (any free one) or 0 to 65535")
+        if " " in self.server_name:
+            raise ConfigError("server name cannot contain spaces")
+        if self.max_payload > self.max_pending:
+            raise ConfigError(
+                f"max_payload ({self.max_payload}) cannot be higher than max_pending ({self.max_pending})"
+            )
+        for name in ("max_control_line", "max_pending", "write_deadline_ns", "ping_interval_ns",
+                     "memory_max", "turn_output_max", "auth_timeout_ns"):  # fmt: skip
+            if getattr(self, name) <= 0:
+                raise ConfigError(f"{name} is {getattr(self, name)}; it must be above 0")
+
+    @property
+    def requires_authentication(self) -> bool:
+        """Whether a client must log in."""
+        return bool(self.user or self.token)
+
+    def redacted(self) -> dict[str, object]:
+        """All settings but the secrets, which appear as whether they are set."""
+        return {
+            f.name: getattr(self, f.name) if f.repr else bool(getattr(self, f.name)) for f in fields(self)
+        }

@@ -1,0 +1,127 @@
+"""Delivery plans: what the data plane does with a message, decided beforehand.
+
+A plan knows no subject: it is the ordered set of receivers that a match found,
+shared by all subjects that match the same nodes. Sections stand in the order of
+delivery: plain subscriptions, then one member of each queue group. (Links to
+other servers become further sections.) Plans are frozen; what they point at are
+live cells.
+"""
+
+from __future__ import annotations
+
+from operator import attrgetter
+from typing import TYPE_CHECKING, Final
+
+from natscore.sublist import Entry
+from natscore.turn import DELIVERY_COST
+
+if TYPE_CHECKING:
+    from natscore.cells import Subscription
+    from natscore.sublist import Epoch, Node
+
+__all__ = ["Group", "Plan", "compile_plan", "refusal"]
+
+
+_ENTRIES_MAX: Final = 8  # table lines of one plan, for the first tokens it is met under
+
+_head_of: Final = attrgetter("head")
+
+
+class Group:
+    """A queue group: one member gets each message."""
+
+    __slots__ = ("members", "queue")
+
+    def __init__(self, queue: bytes, members: tuple[Subscription, ...]) -> None:
+        self.queue = queue
+        self.members = members
+
+
+class Plan:
+    """Deliver to `local` and to one member of each of `groups`, unless it is a refusal."""
+
+    __slots__ = (
+        "_entries",
+        "distinct",
+        "fanout",
+        "groups",
+        "local",
+        "nodes",
+        "overhead",
+        "receivers",
+        "refuses",
+    )
+
+    def __init__(
+        self,
+        nodes: tuple[Node, ...],
+        local: tuple[Subscription, ...],
+        groups: tuple[Group, ...],
+        *,
+        refuses: bool = False,
+    ) -> None:
+        self.nodes = nodes
+        self.local = local
+        self.groups = groups
+        self.refuses = refuses  # the subject is not to be published to: an -ERR, nothing else
+        self.fanout: Final = len(local) + len(groups)
+        # No two receivers share an outbox, so a run of messages may be handed to each receiver in one
+        # piece: the order on every connection stays that of publishing.
+        receivers = [subscription.outbox.cid for subscription in local]
+        receivers += [member.outbox.cid for group in groups for member in group.members]
+        self.distinct: Final = len(set(receivers)) == len(receivers)
+        self.receivers: Final = len(receivers)  # members of groups included
+        # what a message weighs in a turn beside its own bytes: steps, and the sids, which may be long
+        self.overhead: Final = (
+            self.fanout * DELIVERY_COST
+            + sum(map(len, map(_head_of, local)))
+            + sum(max(map(len, map(_head_of, group.members)), default=0) for group in groups)
+        )
+        self._entries: dict[int, Entry] = {}
+
+    def entry(self, epoch: Epoch, anywhere: Epoch) -> Entry:
+        """The table line for subjects that watch `epoch`, shared by all of them.
+
+        A plan that is met under many first tokens watches `anywhere` for those
+        beyond the first few: it misses more often, and holds few lines. The plan
+        of no receivers exists once, and has a line for each epoch.
+        """
+        if epoch.index not in self._entries and len(self._entries) >= _ENTRIES_MAX and self.nodes:
+            epoch = anywhere
+        entry = self._entries.get(epoch.index)
+        if entry is None or entry.value != epoch.value:
+            if entry is not None:
+                entry.plan = _NOTHING
+            entry = self._entries[epoch.index] = Entry(self, epoch)
+        return entry
+
+    def void(self) -> None:
+        """Make every table line that leads here miss, and keep nothing of this plan alive."""
+        for entry in self._entries.values():
+            entry.value = -1
+            entry.plan = _NOTHING
+        self._entries.clear()
+
+
+_NOTHING: Final = Plan((), (), ())  # stands in table lines that are void
+
+
+def compile_plan(nodes: tuple[Node, ...]) -> Plan:
+    """The plan for messages that match exactly `nodes`.
+
+    Members of a queue group are merged over all nodes: `foo q` and `* q` are
+    one group for `foo` (client-protocol.md section 9).
+    """
+    local: list[Subscription] = []
+    groups: dict[bytes, list[Subscription]] = {}
+    for node in nodes:
+        local += node.plain
+        for queue, members in node.queues.items():
+            groups.setdefault(queue, []).extend(members)
+    # by name, so that the order of draws does not depend on who came and went
+    return Plan(nodes, tuple(local), tuple(Group(name, tuple(groups[name])) for name in sorted(groups)))
+
+
+def refusal() -> Plan:
+    """A plan for subjects that clients must not publish to."""
+    return Plan((), (), (), refuses=True)

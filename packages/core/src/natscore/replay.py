@@ -1,0 +1,96 @@
+"""Replaying a journal: the same events must have the same effects and bytes.
+
+The replayer plays the shell as the core understands it: what an outbox holds
+after an event has been written, unless a WriteBlocked that follows says how
+much was refused.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from natscore.dataplane import PureDataPlane
+from natscore.errors import ReplayDivergence, UsageError
+from natscore.events import WriteBlocked, WriteProgressed
+from natscore.journal import Checksums, read_journal
+from natscore.server import Server
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from natscore.authentication import Authenticator
+    from natscore.cells import Outbox
+    from natscore.dataplane import DataPlane
+    from natscore.entropy import Xorshift64
+    from natscore.events import ConnectionId, Event
+
+__all__ = ["Replayed", "ReplayedKernel", "replay"]
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """A journal replayed to its end without a difference."""
+
+    server: Server
+    events: int
+
+
+class ReplayedKernel:
+    """Takes from outboxes what the kernel took when a journal was recorded."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._unwritten: dict[ConnectionId, Outbox] = {}
+
+    def offer(self, ready: list[Outbox]) -> None:
+        """What an event left to be written. A blocked outbox waits for its WriteProgressed."""
+        self._unwritten.update((outbox.cid, outbox) for outbox in ready if not outbox.blocked)
+
+    def write_before(self, event: Event) -> None:
+        """Let be written what was written by the time of `event`: all of it, unless it says otherwise."""
+        if isinstance(event, WriteBlocked):
+            blocked = self._unwritten.pop(event.cid, None)
+            if blocked is not None:
+                blocked.advance(blocked.size - event.refused)
+            return
+        for outbox in self._unwritten.values():
+            outbox.advance(outbox.size)
+        self._unwritten.clear()
+        if isinstance(event, WriteProgressed):
+            connection = self._server.state.connections.get(event.cid)
+            if connection is not None and connection.ended is None:
+                connection.outbox.advance(connection.outbox.size - event.refused)
+
+
+def replay(
+    read: Callable[[int], bytes],
+    *,
+    data_plane: Callable[[Xorshift64], DataPlane] = PureDataPlane,
+    authenticator: Authenticator | None = None,
+) -> Replayed:
+    """Re-execute a journal and compare every step.
+
+    Raises:
+        JournalError: it is not a journal, or damaged.
+        ReplayDivergence: an event had other effects or bytes than recorded.
+    """
+    options, records = read_journal(read)
+    server = Server(options, data_plane=data_plane, authenticator=authenticator)
+    checksums = Checksums()
+    kernel = ReplayedKernel(server)
+    number = 0
+    for event, expected in records:
+        number += 1
+        kernel.write_before(event)
+        try:
+            effects = server.handle(event)
+        except UsageError as error:
+            if expected:
+                raise ReplayDivergence(number, f"{expected:08x}", f"a UsageError: {error}") from error
+            continue  # it was refused when it was recorded, too
+        actual = checksums.of(event, effects, server.ready)
+        if actual != expected:
+            raise ReplayDivergence(number, f"{expected:08x}", f"{actual:08x} after {type(event).__name__}")
+        kernel.offer(server.ready)
+    return Replayed(server, number)

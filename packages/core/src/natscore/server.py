@@ -1,0 +1,500 @@
+"""A NATS server as a state machine: one event in, effects and ready outboxes out.
+
+`Server.handle` is the whole life of a server. It reads the event, lets the data
+plane or a connection handler decide what it means, folds the facts that follow,
+lets the reactors answer them, and returns. It never waits, never calls back,
+and draws nothing: the clock, the network and every secret arrive in events.
+
+    effects = server.handle(event)
+    for outbox in server.ready: ...   # bytes to write, in order
+    for effect in effects: ...        # what else to do
+    server.next_deadline()            # the only timer to arm
+
+Three rules hold throughout. The facts of one op are settled before the next op
+of the same chunk is read. A turn is bounded: when it has written enough, the
+rest waits, first in first out by connection, and `Continue` asks for another.
+And an exception has three homes: in a handler it closes that connection, in a
+reactor it discards what the reactor said and closes the links it serves, in the
+fold it stops the server.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from natscore import errors
+from natscore.authentication import authenticator_for
+from natscore.connection import client
+from natscore.connection.context import Context
+from natscore.connection.lifecycle import Lifecycle
+from natscore.connection.pressure import Pressure
+from natscore.connection.session import Phase, Session, Timer, TimerKey
+from natscore.connection.states import CLIENT_LIFETIME
+from natscore.connection.trace import trace_ops, trace_outputs, trace_publish, trace_removals
+from natscore.dataplane import PureDataPlane, Stop
+from natscore.deadlines import Deadlines
+from natscore.effects import Close, Continue, Level
+from natscore.entropy import Entropy
+from natscore.errors import CloseReason, UsageError, Violation
+from natscore.events import (
+    BytesReceived,
+    ConnectionClosed,
+    ConnectionKind,
+    ConnectionOpened,
+    DeadlineReached,
+    DialFailed,
+    ListenerOpened,
+    PasswordVerified,
+    ServerStarted,
+    ShutdownRequested,
+    TurnGranted,
+    WriteBlocked,
+    WriteProgressed,
+)
+from natscore.facts import AuthenticationFailed, SubscriptionsChanged
+from natscore.options import Options
+from natscore.plan import compile_plan
+from natscore.state import State
+from natscore.topology.links import tell_links
+from natscore.turn import DELIVERY_COST, OP_COST
+from natscore.wire.info import ServerInfo, advertised_address
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from natscore.authentication import Authenticator
+    from natscore.cells import Outbox
+    from natscore.dataplane import DataPlane
+    from natscore.effects import Effect
+    from natscore.entropy import Xorshift64
+    from natscore.events import ConnectionId, Event
+    from natscore.facts import Fact, Wanted
+
+__all__ = ["REACTORS", "Server", "StateCorruptedError"]
+
+REACTORS: Final[tuple[Callable[[State, Fact], None], ...]] = (tell_links,)
+"""Who answers facts, in order: links, discovery, system. Plans are dropped by the fold itself (ADR 0004)."""
+
+_DEADLINES_MAX: Final = 1_024  # timers handled in one event; what is left is due at once
+
+_NOTED_ALREADY: Final = (CloseReason.AUTHENTICATION_FAILURE, CloseReason.AUTHENTICATION_TIMEOUT)
+
+
+class StateCorruptedError(errors.NatsCoreError):
+    """A fact could not be folded: the interest graph is not trusted any more, and the server must stop."""
+
+
+class Server:
+    """One NATS server without I/O.
+
+    Args:
+        options: the settings.
+        data_plane: makes the data plane from the generator of queue choices; pure Python by default.
+        authenticator: who may log in; by default what the options describe.
+        facts: called with every fact after it was folded; for tests and projections.
+    """
+
+    def __init__(
+        self,
+        options: Options | None = None,
+        *,
+        data_plane: Callable[[Xorshift64], DataPlane] = PureDataPlane,
+        authenticator: Authenticator | None = None,
+        facts: Callable[[Fact], None] | None = None,
+    ) -> None:
+        self.options: Final = options if options is not None else Options()
+        self.ready: list[Outbox] = []
+        self._make_plane = data_plane
+        self._authenticator = authenticator if authenticator is not None else authenticator_for(self.options)
+        self._facts = facts
+        self._events = 0
+        self._has_started = False
+        self._context: Context  # this and the next two: from ServerStarted on
+        self._lifecycle: Lifecycle
+        self._pressure: Pressure
+        self._refused: set[ConnectionId] = set()  # of a kind that this server does not take
+        self._deadlines: Deadlines[TimerKey] = Deadlines()
+        self._continue_asked = False
+        self._shutting_down = False
+        self._dispatch: dict[type[object], Callable[..., None]] = {
+            ListenerOpened: self._listener_opened,
+            ConnectionOpened: self._connection_opened,
+            BytesReceived: self._bytes_received,
+            ConnectionClosed: self._connection_closed,
+            WriteBlocked: self._write_blocked,
+            WriteProgressed: self._write_progressed,
+            DeadlineReached: self._deadline_reached,
+            TurnGranted: self._turn_granted,
+            DialFailed: self._dial_failed,
+            PasswordVerified: self._password_verified,
+            ShutdownRequested: self._shutdown_requested,
+        }
+        self._expired: dict[Timer, Callable[[Session], None]] = {
+            Timer.LOGIN: self._login_expired,
+            Timer.PING: lambda session: client.ping_timer(self._context, session),
+            Timer.WRITE: lambda session: self._pressure.expired(session),
+            Timer.STALL: self._stall_expired,
+        }
+
+    # -- what a shell calls ------------------------------------------------------------------------
+
+    def handle(self, event: Event) -> list[Effect]:
+        """Let one thing have happened. Returns what is to be done; `ready` lists what is to be written.
+
+        Raises:
+            UsageError: the event breaks the contract (the first one is not ServerStarted, the
+                connection is unknown). Nothing has changed.
+            StateCorruptedError: a bug; the server must not be used any more.
+        """
+        self._events += 1
+        if not self._has_started:
+            if not isinstance(event, ServerStarted):
+                raise UsageError("the first event of a server is ServerStarted")
+            self._start(event)
+            return []
+        act = self._dispatch.get(type(event))
+        if act is None:
+            raise UsageError(f"{type(event).__name__} happens once, and first")
+        context = self._context
+        context.at, context.effects = event.at, []
+        self.state.plane.begin_turn(self.options.turn_output_max)
+        act(event)
+        return self._finish(context)
+
+    def next_deadline(self) -> int | None:
+        """When to feed DeadlineReached, on the monotonic clock in nanoseconds; None: no need."""
+        return self._deadlines.next()
+
+    @property
+    def state(self) -> State:
+        """Who is here and what they want."""
+        self._require_start()
+        return self._context.state
+
+    @property
+    def info(self) -> ServerInfo:
+        """What INFO says of this server."""
+        self._require_start()
+        return self._context.info
+
+    @property
+    def events_handled(self) -> int:
+        """How many events there were; the number that a log line names."""
+        return self._events
+
+    def session(self, cid: ConnectionId) -> Session | None:
+        """The handshake side of a connection, for monitoring."""
+        return self._lifecycle.sessions.get(cid)
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether no work is left over for another turn."""
+        return not self._lifecycle.turns
+
+    @property
+    def held_bytes(self) -> int:
+        """Refused output and half-received input of all connections, as bounded by `memory_max`."""
+        return self._lifecycle.holdings.total
+
+    # -- events ------------------------------------------------------------------------------------
+
+    def _start(self, event: ServerStarted) -> None:
+        options = self.options
+        entropy = Entropy(event.seed)
+        state = State(options, self._make_plane(entropy.choices))
+        info = ServerInfo.of(options, event, auth_required=self._authenticator.requires_login)
+        self._context = Context(options, state, self._authenticator, self._deadlines, entropy, info, event.at)
+        self._lifecycle = Lifecycle(self._context, self._settle)
+        self._pressure = Pressure(self._context, self._lifecycle, self._settle)
+        self._has_started = True
+
+    def _listener_opened(self, event: ListenerOpened) -> None:
+        if event.kind is not ConnectionKind.CLIENT:
+            return
+        info = self.info
+        info.host, info.port = event.address.host, event.address.port
+        if self.options.client_advertise:
+            info.host, info.port = advertised_address(self.options.client_advertise, event.address.port)
+
+    def _connection_opened(self, event: ConnectionOpened) -> None:
+        context = self._context
+        if event.cid in self._lifecycle.sessions:
+            raise UsageError(f"connection {event.cid} is open already")
+        if event.kind is not ConnectionKind.CLIENT:
+            context.note(Level.ERROR, "connection_kind_unsupported", cid=event.cid, kind=event.kind)
+            context.effects.append(Close(event.cid, CloseReason.PROTOCOL_VIOLATION, flush=False))
+            self._refused.add(event.cid)
+            return
+        session = self._lifecycle.open(event, self._authenticator.requires_login)
+        context.note_of(session, Level.DEBUG, "client_connection_created")
+        self._guard(session, self._admit)
+
+    def _admit(self, session: Session) -> None:
+        client.greet(self._context, session)
+        if self._shutting_down:
+            self._lifecycle.end(session, CloseReason.SERVER_SHUTDOWN)
+        else:
+            client.admit(self._context, session, self._lifecycle.anonymous(session))
+
+    def _bytes_received(self, event: BytesReceived) -> None:
+        session = self._known(event.cid)
+        if session is None or session.phase is Phase.CLOSING:
+            return
+        session.connection.source.feed(event.data)
+        if session.waiting_turn:
+            self._pressure.hold(session)
+        else:
+            self._guard(session, self._parse)
+
+    def _connection_closed(self, event: ConnectionClosed) -> None:
+        session = self._known(event.cid)
+        if session is None:
+            self._refused.discard(event.cid)
+            return
+        self._lifecycle.lose(session, event.why)
+
+    def _write_blocked(self, event: WriteBlocked) -> None:
+        session = self._lifecycle.sessions.get(event.cid)
+        if session is not None and session.phase is not Phase.CLOSING:
+            self._pressure.blocked(session, event)
+
+    def _write_progressed(self, event: WriteProgressed) -> None:
+        session = self._lifecycle.sessions.get(event.cid)
+        if session is not None and session.phase is not Phase.CLOSING:
+            self._pressure.progressed(session, event)
+
+    def _deadline_reached(self, event: DeadlineReached) -> None:
+        for _ in range(_DEADLINES_MAX):
+            key = self._deadlines.due(event.at.monotonic_ns)
+            if key is None:
+                return
+            session = self._lifecycle.sessions.get(key.cid)
+            if session is not None:
+                self._guard(session, self._expired[key.timer])
+
+    def _turn_granted(self, event: TurnGranted) -> None:
+        self._continue_asked = False
+        turns = self._lifecycle.turns
+        while turns and self.state.plane.spend(0):
+            session = turns.popleft()
+            session.waiting_turn = False
+            if session.phase is not Phase.CLOSING:
+                self._guard(session, self._go_on)
+                return
+            self._guard(session, self._lifecycle.withdraw)
+
+    def _dial_failed(self, event: DialFailed) -> None:
+        self._context.note(Level.ERROR, "dial_failed", attempt=event.attempt, error=event.error)
+
+    def _password_verified(self, event: PasswordVerified) -> None:
+        session = self._lifecycle.sessions.get(event.cid)
+        if session is None or session.attempt != event.attempt or session.phase is not Phase.VERIFYING:
+            return  # the connection is gone, or asked again
+
+        def go_on(session: Session) -> None:
+            self._settle_all(session, client.finish_login(self._context, session, event.matches))
+            self._parse(session)
+
+        self._guard(session, go_on)
+
+    def _shutdown_requested(self, event: ShutdownRequested) -> None:
+        self._shutting_down = True
+        for session in list(self._lifecycle.sessions.values()):
+            self._lifecycle.end(session, CloseReason.SERVER_SHUTDOWN)
+
+    def _login_expired(self, session: Session) -> None:
+        self._context.note_of(session, Level.DEBUG, "authentication_timeout")
+        raise errors.authentication_timeout()
+
+    def _stall_expired(self, session: Session) -> None:
+        session.stalled = False
+        if session.connection.source.has_work:
+            self._lifecycle.queue(session)
+        self._lifecycle.regulate(session)
+
+    # -- reading -----------------------------------------------------------------------------------
+
+    def _parse(self, session: Session) -> None:
+        """Run the source of a connection until it needs data, its turn is over, or it must wait."""
+        plane = self.state.plane
+        source = session.connection.source
+        heard = source.messages + source.pings
+        while not (session.halted or session.waiting_turn):
+            stop = plane.run(source)
+            if stop is Stop.STEPPED:
+                trace_publish(self._context, session, source.stepped)
+            if plane.exhausted or plane.strained or plane.denied:
+                self._settle_traffic(session)
+                if session.phase is Phase.CLOSING:  # what it sent itself was too much for it
+                    return
+            if stop is Stop.NEED_DATA:
+                break
+            if stop is Stop.OPS:
+                ops, source.ops = source.ops, []
+                if ops[0][0] != b"PONG":
+                    heard = -1
+                self._perform(session, ops)
+                trace_outputs(self._context, self._lifecycle.sessions)
+                if not plane.spend(OP_COST * len(ops)) and source.have:
+                    self._lifecycle.queue(session)
+            elif stop is Stop.MISS:
+                plan = compile_plan(source.missed)
+                plane.spend(OP_COST + DELIVERY_COST * plan.receivers)
+                plane.install(source.table, source.missed, plan)
+                source.missed = ()
+            elif stop is Stop.TURN_OVER:
+                self._lifecycle.queue(session)
+            elif stop is Stop.EXHAUSTED:
+                continue  # settled above
+            elif stop is Stop.STEPPED:
+                trace_outputs(self._context, self._lifecycle.sessions)
+                if not plane.spend(0):
+                    self._lifecycle.queue(session)
+            elif stop is Stop.VIOLATION:
+                assert source.violation is not None
+                raise source.violation
+            else:
+                self._context.note_of(session, Level.ERROR, "authentication_failed", user="")
+                self._settle(AuthenticationFailed(source.cid, ""))
+                raise errors.authorization_violation()
+        if heard != source.messages + source.pings:
+            session.heard_ns = self._context.at.monotonic_ns
+        self._pressure.weigh(session)  # its own answers count too
+        self._lifecycle.regulate(session)
+
+    def _go_on(self, session: Session) -> None:
+        """Take up in a new turn what did not fit into the last."""
+        if session.job is not None:
+            self._settle_all(session, session.job)
+        self._parse(session)
+
+    def _perform(self, session: Session, ops: list[tuple[bytes, list[bytes]]]) -> None:
+        context = self._context
+        if self.options.trace:
+            trace_ops(context, session, ops)
+        handler = CLIENT_LIFETIME[session.phase].get(ops[0][0])
+        if handler is None:
+            raise errors.unknown_operation()
+        self._settle_all(session, handler(context, session, ops))
+
+    def _settle_all(self, session: Session, facts: Iterator[Fact]) -> None:
+        """Settle the facts of one op, each before the handler goes on; if they are many, in several turns."""
+        session.job = None
+        for fact in facts:
+            awaited = session.connection.awaits_login
+            self._settle(fact)
+            if awaited and not session.connection.awaits_login:
+                self._lifecycle.logged_in(session)
+            if isinstance(fact, SubscriptionsChanged) and not self.state.plane.spend(
+                OP_COST * len(fact.removed)
+            ):
+                session.job = facts
+                self._lifecycle.queue(session)
+                return
+
+    def _settle_traffic(self, session: Session | None) -> None:
+        """Draw the consequences of what the data plane just did, for a session that may be held back."""
+        plane = self.state.plane
+        if plane.exhausted:
+            gone: dict[ConnectionId, list[Wanted]] = {}
+            for subscription in plane.exhausted:
+                if subscription.node is not None:  # else its connection ended before this settle
+                    gone.setdefault(subscription.outbox.cid, []).append(client.as_wanted(subscription))
+            plane.exhausted.clear()
+            for cid, wanted in gone.items():
+                plane.spend(OP_COST * len(wanted))
+                self._settle(SubscriptionsChanged(cid, removed=tuple(wanted)))
+        if plane.denied:
+            for cid, subject, reply in plane.denied:
+                if (denied := self._lifecycle.sessions.get(cid)) is not None:
+                    self._context.note_of(
+                        denied, Level.ERROR, "publish_violation", subject=subject, reply=reply
+                    )
+            plane.denied.clear()
+        if plane.strained:
+            strained = dict.fromkeys(plane.strained)
+            plane.strained.clear()
+            for outbox in strained:
+                if (receiver := self._lifecycle.sessions.get(outbox.cid)) is not None:
+                    self._pressure.weigh(receiver, producer=session)
+
+    # -- ending ------------------------------------------------------------------------------------
+
+    def _guard(self, session: Session, act: Callable[[Session], None]) -> None:
+        """The one place where a violation, or a bug of ours, ends what one connection asked for."""
+        try:
+            act(session)
+        except Violation as violation:
+            outbox = session.connection.outbox
+            if violation.wire_text is not None:
+                outbox.write(b"-ERR '" + violation.wire_text + b"'\r\n")
+            if violation.reason is not None:
+                if violation.reason not in _NOTED_ALREADY:
+                    source = session.connection.source
+                    self._context.note_of(
+                        session,
+                        Level.DEBUG if violation.reason is CloseReason.STALE_CONNECTION else Level.ERROR,
+                        "client_violation",
+                        text=violation.wire_text or b"",
+                        reason=violation.reason,
+                        snippet=source.buffer[source.position : source.position + 32],
+                    )
+                self._lifecycle.end(session, violation.reason)
+        except StateCorruptedError:
+            raise
+        except Exception as bug:
+            self._context.note_of(
+                session, Level.ERROR, "connection_failed", event=self._events, error=errors.where_raised(bug)
+            )
+            self._lifecycle.end(session, CloseReason.INTERNAL_ERROR)
+
+    # -- settling ----------------------------------------------------------------------------------
+
+    def _settle(self, fact: Fact) -> None:
+        """Fold a fact and let every reactor answer it, before anything else is looked at."""
+        state = self.state
+        try:
+            state.fold(fact)
+        except Exception as bug:
+            raise StateCorruptedError(f"event {self._events}: {fact!r} cannot be folded") from bug
+        if self._facts is not None:
+            self._facts(fact)
+        if self.options.trace and isinstance(fact, SubscriptionsChanged):
+            trace_removals(self._context, self._lifecycle.sessions[fact.cid], fact)
+        for reactor in REACTORS:
+            marks = [(outbox, outbox.appended) for outbox in state.link_outboxes()]
+            try:
+                reactor(state, fact)
+            except Exception as bug:
+                self._context.note(
+                    Level.ERROR, "reactor_failed",
+                    reactor=reactor.__name__, event=self._events, error=errors.where_raised(bug),
+                )  # fmt: skip
+                for outbox, mark in marks:
+                    outbox.retract(outbox.appended - mark)
+                    self._lifecycle.end(self._lifecycle.sessions[outbox.cid], CloseReason.INTERNAL_ERROR)
+
+    def _finish(self, context: Context) -> list[Effect]:
+        plane = self.state.plane
+        if plane.exhausted or plane.strained or plane.denied:
+            self._settle_traffic(None)  # delivered for a publisher that has ended, and reads no more
+        self._pressure.relieve()
+        trace_outputs(self._context, self._lifecycle.sessions)
+        self.ready = ready = list(plane.ready)
+        plane.ready.clear()
+        for outbox in ready:
+            outbox.ready = False
+        if self._lifecycle.turns and not self._continue_asked:
+            self._continue_asked = True
+            context.effects.append(Continue())
+        return context.effects
+
+    def _require_start(self) -> None:
+        if not self._has_started:
+            raise UsageError("the server has not started")
+
+    def _known(self, cid: ConnectionId) -> Session | None:
+        session = self._lifecycle.sessions.get(cid)
+        if session is None and cid not in self._refused:
+            raise UsageError(f"connection {cid} is not open")
+        return session

@@ -1,0 +1,263 @@
+"""Who is here, may what, and wants what: changed by facts, and by nothing else.
+
+Three kinds of state exist. This module holds the first. Traffic (counters,
+pending bytes) lives in cells, which connections here point at; handshakes live
+with the connection handlers. `State.fold` must not fail: a fact that cannot be
+folded means that the graph is no longer trusted, and the server stops.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from natscore.dataplane import CLIENT_RESERVED
+from natscore.facts import (
+    AuthenticationFailed,
+    ClientConnected,
+    ConnectionAccepted,
+    ConnectionEnded,
+    ConnectionForgotten,
+    LinkEstablished,
+    SlowConsumerDetected,
+    SubscriptionsChanged,
+)
+from natscore.wire.connect import ConnectOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from natscore.cells import Outbox, Source, Subscription
+    from natscore.dataplane import DataPlane
+    from natscore.errors import CloseReason
+    from natscore.events import Address, ConnectionId, ConnectionKind
+    from natscore.facts import Fact
+    from natscore.options import Options
+
+__all__ = ["GLOBAL_ACCOUNT", "Account", "Audience", "Connection", "InterestKey", "State"]
+
+GLOBAL_ACCOUNT: Final = "$G"
+
+InterestKey: TypeAlias = tuple[str, bytes, bytes | None]
+"""Account, subject and queue group: what one line of interest between servers is about."""
+
+
+class Account:
+    """A space of subjects: nothing crosses from one account to another."""
+
+    __slots__ = ("clients", "name", "sublist", "table")
+
+    def __init__(self, name: str, plane: DataPlane) -> None:
+        self.name = name
+        self.sublist = plane.sublist()
+        self.table = plane.table(self.sublist, CLIENT_RESERVED)
+        self.clients = 0
+
+
+class Connection:
+    """One connection of any kind: where it comes from, what it said, what it wants, and its cells."""
+
+    __slots__ = (
+        "account", "awaits_login", "cid", "ended", "kind", "options", "outbox", "remote", "source",
+        "subscriptions",
+    )  # fmt: skip
+
+    def __init__(self, fact: ConnectionAccepted, account: Account, source: Source, outbox: Outbox) -> None:
+        self.cid = fact.cid
+        self.kind: ConnectionKind = fact.kind
+        self.remote: Address = fact.remote
+        self.awaits_login = fact.awaits_login
+        self.account = account
+        self.options = ConnectOptions()
+        self.subscriptions: dict[bytes, Subscription] = {}
+        self.ended: CloseReason | None = None
+        self.source = source
+        self.outbox = outbox
+
+    @property
+    def login(self) -> str:
+        """`account/user:name` or `account/token` of a connection that logged in, for log lines."""
+        if self.awaits_login or not (self.options.user or self.options.auth_token):
+            return ""
+        who = f"user:{self.options.user}" if self.options.user else "token"
+        return f"{self.account.name}/{who}"
+
+
+class Audience:
+    """Links that are told the same, and what they were told: key to weight.
+
+    Every member has heard exactly `told`; a link that joins is brought there
+    before it hears of changes.
+    """
+
+    __slots__ = ("joining", "kind", "members", "told")
+
+    def __init__(self, kind: ConnectionKind) -> None:
+        self.kind = kind
+        self.told: dict[InterestKey, int] = {}
+        self.members: dict[ConnectionId, Outbox] = {}
+        self.joining: dict[ConnectionId, Outbox] = {}  # have not heard anything yet
+
+    def leave(self, cid: ConnectionId) -> None:
+        """A link is gone. Nobody left: nothing is told any more."""
+        self.members.pop(cid, None)
+        self.joining.pop(cid, None)
+        if not self.members:
+            self.told.clear()
+
+
+class State:
+    """The first kind of state, whole."""
+
+    def __init__(self, options: Options, plane: DataPlane) -> None:
+        self.options = options
+        self.plane = plane
+        self.connections: dict[ConnectionId, Connection] = {}
+        self.accounts: dict[str, Account] = {}
+        self.audiences: dict[ConnectionKind, Audience] = {}  # links that hear the same of our interest
+        self.open_connections = 0
+        self.slow_consumers = 0
+        self.authentication_failures = 0
+        self.account(GLOBAL_ACCOUNT)
+        self._folds: dict[type[object], Callable[..., None]] = {
+            ConnectionAccepted: self._connection_accepted,
+            ClientConnected: self._client_connected,
+            SubscriptionsChanged: self._subscriptions_changed,
+            AuthenticationFailed: self._authentication_failed,
+            SlowConsumerDetected: self._slow_consumer_detected,
+            LinkEstablished: self._link_established,
+            ConnectionEnded: self._connection_ended,
+            ConnectionForgotten: self._connection_forgotten,
+        }
+
+    def account(self, name: str) -> Account:
+        """The account of this name, made when it is first needed."""
+        account = self.accounts.get(name)
+        if account is None:
+            account = self.accounts[name] = Account(name, self.plane)
+        return account
+
+    def fold(self, fact: Fact) -> None:
+        """Let the state follow a fact."""
+        self._folds[type(fact)](fact)
+
+    def weight(self, key: InterestKey) -> int:
+        """How much our clients want it: members of the group, or 1 for any plain subscription."""
+        name, subject, queue = key
+        account = self.accounts.get(name)
+        node = account.sublist.node(subject) if account is not None else None
+        if node is None:
+            return 0
+        return int(bool(node.plain)) if queue is None else len(node.queues.get(queue, ()))
+
+    def interest_keys(self) -> Iterator[InterestKey]:
+        """Every key with a weight, in a fixed order."""
+        for name, account in self.accounts.items():
+            for node in account.sublist.nodes():
+                if node.plain:
+                    yield name, node.subject, None
+                for queue in node.queues:
+                    yield name, node.subject, queue
+
+    def link_outboxes(self) -> Iterator[Outbox]:
+        """The outboxes of all links to other servers."""
+        for audience in self.audiences.values():
+            yield from audience.members.values()
+            yield from audience.joining.values()
+
+    def summary(self) -> dict[str, object]:
+        """Everything in this state as plain values, for comparing two states."""
+        return {
+            "open_connections": self.open_connections,
+            "slow_consumers": self.slow_consumers,
+            "authentication_failures": self.authentication_failures,
+            "accounts": {
+                name: {"subscriptions": account.sublist.count, "clients": account.clients}
+                for name, account in self.accounts.items()
+            },
+            "connections": {
+                int(connection.cid): {
+                    "kind": connection.kind.name,
+                    "remote": str(connection.remote),
+                    "account": connection.account.name,
+                    "awaits_login": connection.awaits_login,
+                    "options": connection.options,
+                    "ended": connection.ended,
+                    "subscriptions": [
+                        (s.sid, s.subject, s.queue, s.max) for s in connection.subscriptions.values()
+                    ],
+                }
+                for connection in self.connections.values()
+            },
+        }
+
+    def _connection_accepted(self, fact: ConnectionAccepted) -> None:
+        account = self.accounts[GLOBAL_ACCOUNT]
+        outbox = self.plane.outbox(fact.cid)
+        source = self.plane.source(
+            fact.cid, outbox, account.table, self.options.max_control_line, self.options.max_payload
+        )
+        source.awaiting_connect = fact.awaits_login
+        source.stepping = self.options.trace
+        self.connections[fact.cid] = Connection(fact, account, source, outbox)
+        account.clients += 1
+        self.open_connections += 1
+
+    def _client_connected(self, fact: ClientConnected) -> None:
+        connection = self.connections[fact.cid]
+        connection.account.clients -= 1
+        connection.account = self.account(fact.account)
+        connection.account.clients += 1
+        connection.options = options = fact.options
+        connection.awaits_login = False
+        headers = options.headers and self.options.headers
+        connection.outbox.headers = headers
+        source = connection.source
+        source.table = connection.account.table
+        source.awaiting_connect = False
+        source.verbose = options.verbose
+        source.pedantic = options.pedantic
+        source.echo = options.echo
+        source.headers = headers
+        source.no_responders = options.no_responders
+
+    def _subscriptions_changed(self, fact: SubscriptionsChanged) -> None:
+        connection = self.connections[fact.cid]
+        sublist = connection.account.sublist
+        subscriptions = connection.subscriptions
+        for gone in fact.removed:
+            sublist.remove(subscriptions.pop(gone.sid))
+        for sid, maximum in fact.limited:
+            subscriptions[sid].max = maximum
+        for wanted in fact.added:
+            subscription = self.plane.subscription(
+                connection.outbox, wanted.sid, wanted.subject, wanted.queue
+            )
+            sublist.insert(subscription)
+            subscriptions[wanted.sid] = subscription
+
+    def _authentication_failed(self, fact: AuthenticationFailed) -> None:
+        self.authentication_failures += 1
+
+    def _slow_consumer_detected(self, fact: SlowConsumerDetected) -> None:
+        self.slow_consumers += 1
+
+    def _link_established(self, fact: LinkEstablished) -> None:
+        connection = self.connections[fact.cid]
+        audience = self.audiences.get(connection.kind)
+        if audience is None:
+            audience = self.audiences[connection.kind] = Audience(connection.kind)
+        audience.joining[fact.cid] = connection.outbox
+
+    def _connection_ended(self, fact: ConnectionEnded) -> None:
+        connection = self.connections[fact.cid]
+        connection.ended = fact.reason
+        connection.outbox.open = connection.outbox.accepts = False
+        connection.account.clients -= 1
+        self.open_connections -= 1
+        audience = self.audiences.get(connection.kind)
+        if audience is not None:
+            audience.leave(fact.cid)
+
+    def _connection_forgotten(self, fact: ConnectionForgotten) -> None:
+        connection = self.connections.pop(fact.cid)
+        assert not connection.subscriptions

@@ -1,0 +1,1 @@
+"""What passes between servers: interest, discovery, whom to dial."""

@@ -1,0 +1,36 @@
+"""What work weighs in a turn, in bytes of output (ADR 7).
+
+A turn ends when it has written, or done the equivalent of, `turn_output_max`
+bytes. The weights are about what the work costs in time on the pure data plane,
+so that no turn holds others up for long. Measured, not derived; what each stands
+for matters more than its last digit.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = [
+    "DELIVERY_COST",
+    "OP_COST",
+    "PART_MAX",
+    "RECEIVERS_MAX",
+    "SINGLE_COST",
+    "STEP_COST",
+    "WITHDRAW_MAX",
+]
+
+DELIVERY_COST: Final = 16  # a delivery in a run of messages, beside its output
+SINGLE_COST: Final = 128  # a message, or a delivery, that goes by itself
+STEP_COST: Final = 32  # a place looked at while matching
+OP_COST: Final = 1_024  # an op of the control plane, or a subscription removed
+
+# Receivers of one message that are served in one turn. Each costs the shell a system call, so that it is
+# they, and not the bytes, that would make a turn long.
+RECEIVERS_MAX: Final = 1_024
+
+# ... and bytes of one message that go out in one turn, all receivers together, whom the kernel copies them
+# for: 1 MiB takes it 0.1 to 0.3 ms each.
+PART_MAX: Final = 8_388_608
+
+WITHDRAW_MAX: Final = 2_048  # subscriptions of one connection removed in one step of a turn

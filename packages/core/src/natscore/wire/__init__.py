@@ -1,0 +1,1 @@
+"""What the protocol looks like as bytes: lines, headers, the INFO and CONNECT documents."""

@@ -1,0 +1,1 @@
+"""Tests across the packages; importable as `tests` from the root of the repository."""

@@ -1,0 +1,245 @@
+"""What each fact does to who is here, may what, and wants what."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, get_args
+
+import pytest
+
+from natscore.dataplane import PureDataPlane
+from natscore.entropy import Xorshift64
+from natscore.errors import CloseReason
+from natscore.events import Address, ConnectionId, ConnectionKind
+from natscore.facts import (
+    AuthenticationFailed,
+    ClientConnected,
+    ConnectionAccepted,
+    ConnectionEnded,
+    ConnectionForgotten,
+    Fact,
+    LinkEstablished,
+    SlowConsumerDetected,
+    SubscriptionsChanged,
+    Wanted,
+)
+from natscore.options import Options
+from natscore.state import Audience, Connection, State
+from natscore.wire.connect import ConnectOptions
+
+if TYPE_CHECKING:
+    from typing import Any
+
+CID = ConnectionId(5)
+ACCEPTED = ConnectionAccepted(CID, ConnectionKind.CLIENT, Address("10.0.0.1", 40_000), awaits_login=True)
+
+
+def state_after(*facts: Fact, **options: Any) -> State:
+    state = State(Options(**options), PureDataPlane(Xorshift64(1)))
+    for fact in facts:
+        state.fold(fact)
+    return state
+
+
+def connection_after(*facts: Fact, **options: Any) -> Connection:
+    return state_after(ACCEPTED, *facts, **options).connections[CID]
+
+
+def test_every_fact_can_be_folded() -> None:
+    assert set(state_after()._folds) == set(get_args(Fact))
+
+
+def test_a_fresh_state_has_the_global_account_and_nobody() -> None:
+    state = state_after()
+
+    assert list(state.accounts) == ["$G"]
+    assert (len(state.connections), state.open_connections) == (0, 0)
+
+
+@pytest.mark.spec("client-protocol 1:READY")
+def test_an_accepted_connection_is_in_the_global_account_with_the_default_options() -> None:
+    connection = connection_after()
+
+    assert connection.account.name == "$G"
+    assert connection.account.clients == 1
+    assert connection.awaits_login
+    assert connection.source.awaiting_connect
+    assert (connection.source.verbose, connection.source.pedantic, connection.source.echo) == (
+        True,
+        True,
+        True,
+    )
+    assert not connection.outbox.headers
+
+
+def test_the_limits_of_the_options_reach_what_reads() -> None:
+    source = connection_after(max_control_line=77, max_payload=99, trace=True).source
+
+    assert (source.max_control_line, source.max_payload, source.stepping) == (77, 99, True)
+
+
+def test_a_client_that_connected_has_its_account_and_its_options() -> None:
+    options = ConnectOptions(verbose=False, pedantic=False, echo=False, headers=True, no_responders=True)
+
+    connection = connection_after(ClientConnected(CID, "A", options))
+
+    assert not connection.awaits_login
+    assert (connection.account.name, connection.account.clients) == ("A", 1)
+    assert connection.options is options
+    source = connection.source
+    assert source.table is connection.account.table
+    assert (source.verbose, source.pedantic, source.echo) == (False, False, False)
+    assert (source.headers, source.no_responders, connection.outbox.headers) == (True, True, True)
+    assert not source.awaiting_connect
+
+
+def test_a_client_that_moves_to_another_account_leaves_the_first() -> None:
+    state = state_after(ACCEPTED, ClientConnected(CID, "A", ConnectOptions()))
+
+    state.fold(ClientConnected(CID, "B", ConnectOptions()))
+
+    assert {name: account.clients for name, account in state.accounts.items()} == {"$G": 0, "A": 0, "B": 1}
+
+
+@pytest.mark.spec("client-protocol 10.5")
+@pytest.mark.parametrize(("client", "server"), [(True, False), (False, True)])
+def test_headers_are_there_when_both_sides_take_them(client: bool, server: bool) -> None:
+    connection = connection_after(ClientConnected(CID, "$G", ConnectOptions(headers=client)), headers=server)
+
+    assert not connection.source.headers
+    assert not connection.outbox.headers
+
+
+@pytest.mark.parametrize(
+    ("options", "login"),
+    [
+        (ConnectOptions(), ""),
+        (ConnectOptions(user="u", password="planted"), "A/user:u"),
+        (ConnectOptions(auth_token="planted"), "A/token"),
+    ],
+)
+def test_a_login_is_shown_without_its_secret(options: ConnectOptions, login: str) -> None:
+    assert connection_after(ClientConnected(CID, "A", options)).login == login
+    assert connection_after().login == ""
+
+
+def test_subscriptions_come_go_and_get_a_maximum() -> None:
+    connection = connection_after(
+        SubscriptionsChanged(CID, added=(Wanted(b"1", b"foo", None), Wanted(b"2", b"bar", b"q"))),
+        SubscriptionsChanged(
+            CID,
+            added=(Wanted(b"3", b"baz.*", None),),
+            removed=(Wanted(b"1", b"foo", None),),
+            limited=((b"2", 7),),
+        ),
+    )
+
+    assert [(s.sid, s.subject, s.queue, s.max) for s in connection.subscriptions.values()] == [
+        (b"2", b"bar", b"q", 7),
+        (b"3", b"baz.*", None, 0),
+    ]
+    assert connection.account.sublist.count == 2
+
+
+def test_one_fact_may_replace_what_a_sid_stands_for() -> None:
+    connection = connection_after(
+        SubscriptionsChanged(CID, added=(Wanted(b"1", b"foo", None),)),
+        SubscriptionsChanged(CID, added=(Wanted(b"1", b"bar", None),), removed=(Wanted(b"1", b"foo", None),)),
+    )
+
+    assert [one.subject for one in connection.subscriptions.values()] == [b"bar"]
+
+
+def test_what_went_wrong_is_counted() -> None:
+    state = state_after(
+        ACCEPTED,
+        AuthenticationFailed(CID, "u"),
+        SlowConsumerDetected(CID, CloseReason.MEMORY),
+        SlowConsumerDetected(CID, CloseReason.SLOW_CONSUMER_PENDING),
+    )
+
+    assert (state.authentication_failures, state.slow_consumers) == (1, 2)
+
+
+def test_an_ended_connection_gets_nothing_and_is_not_counted() -> None:
+    state = state_after(ACCEPTED, ConnectionEnded(CID, CloseReason.CLIENT_CLOSED))
+    connection = state.connections[CID]
+
+    assert connection.ended is CloseReason.CLIENT_CLOSED
+    assert not connection.outbox.open
+    assert not connection.outbox.accepts
+    assert (state.open_connections, connection.account.clients) == (0, 0)
+
+
+def test_a_forgotten_connection_is_gone() -> None:
+    state = state_after(ACCEPTED, ConnectionEnded(CID, CloseReason.CLIENT_CLOSED), ConnectionForgotten(CID))
+
+    assert not state.connections
+
+
+@pytest.mark.parametrize(
+    "fact",
+    [
+        ConnectionForgotten(ConnectionId(9)),
+        SubscriptionsChanged(CID, removed=(Wanted(b"9", b"foo", None),)),
+        SubscriptionsChanged(CID, limited=((b"9", 1),)),
+        LinkEstablished(ConnectionId(9)),
+    ],
+)
+def test_a_fact_that_cannot_be_is_not_folded(fact: Fact) -> None:
+    with pytest.raises(KeyError):
+        state_after(ACCEPTED).fold(fact)
+
+
+def test_interest_is_weighed_by_members_and_for_plain_subscriptions_by_their_being_there() -> None:
+    state = state_after(
+        ACCEPTED,
+        SubscriptionsChanged(
+            CID,
+            added=tuple(
+                Wanted(b"%d" % n, subject, queue)
+                for n, (subject, queue) in enumerate(
+                    [(b"foo", None), (b"foo", None), (b"foo", b"q"), (b"foo", b"q"), (b"a.*", b"r")]
+                )
+            ),
+        ),
+    )
+
+    assert {key: state.weight(key) for key in state.interest_keys()} == {
+        ("$G", b"foo", None): 1,
+        ("$G", b"foo", b"q"): 2,
+        ("$G", b"a.*", b"r"): 1,
+    }
+    for nothing in (("$G", b"bar", None), ("$G", b"foo", b"x"), ("A", b"foo", None), ("$G", b"a.*", None)):
+        assert state.weight(nothing) == 0
+
+
+def test_links_of_one_kind_are_one_audience_until_the_last_leaves() -> None:
+    def route(number: int) -> Fact:
+        return ConnectionAccepted(
+            ConnectionId(number), ConnectionKind.ROUTE, Address("10.0.0.2", 6222), awaits_login=False
+        )
+
+    state = state_after(
+        route(7), route(8), LinkEstablished(ConnectionId(7)), LinkEstablished(ConnectionId(8))
+    )
+    audience: Audience = state.audiences[ConnectionKind.ROUTE]
+    assert list(audience.joining) == [7, 8]
+    audience.members, audience.joining = audience.joining, {}
+    audience.told = {("$G", b"foo", None): 1}
+
+    state.fold(ConnectionEnded(ConnectionId(7), CloseReason.CLIENT_CLOSED))
+    assert audience.told
+    state.fold(ConnectionEnded(ConnectionId(8), CloseReason.CLIENT_CLOSED))
+
+    assert not audience.members
+    assert not audience.told
+
+
+def test_a_summary_is_made_of_values_and_tells_states_apart() -> None:
+    facts: list[Fact] = [ACCEPTED, SubscriptionsChanged(CID, added=(Wanted(b"1", b"foo", None),))]
+
+    assert state_after(*facts).summary() == state_after(*facts).summary()
+    assert state_after(*facts).summary() != state_after(*facts[:1]).summary()
+    assert state_after(*facts, SubscriptionsChanged(CID, limited=((b"1", 3),))).summary() != (
+        state_after(*facts).summary()
+    )

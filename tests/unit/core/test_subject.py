@@ -1,0 +1,76 @@
+"""Subjects: what is valid, what is a pattern, what matches."""
+
+from __future__ import annotations
+
+import pytest
+
+from natscore.subject import has_wildcard, is_valid, is_valid_literal, matches
+
+VALID = [
+    b"foo", b"foo.bar", b"*", b">", b"foo.*", b"foo.>", b"*.*.>", b"foo*", b"a.>>", b"a.**", b">a", b"a>.b",
+    b"\x00", b"\xff.\xfe", b"$SYS.>", b"_R_.x", b"a\x0bb",
+]  # fmt: skip
+INVALID = [b"", b".", b"..", b".foo", b"foo.", b"foo..bar", b">.foo", b"foo.>.bar", b">.>", b"a.>."]
+
+
+@pytest.mark.spec("client-protocol 7.1", "client-protocol 7.2")
+@pytest.mark.parametrize("subject", VALID)
+def test_a_subscription_may_name(subject: bytes) -> None:
+    assert is_valid(subject)
+
+
+@pytest.mark.spec("client-protocol 7.2")
+@pytest.mark.parametrize("subject", INVALID)
+def test_a_subscription_must_not_name(subject: bytes) -> None:
+    assert not is_valid(subject)
+    assert not is_valid_literal(subject)
+
+
+@pytest.mark.parametrize("subject", [b"*", b">", b"foo.*", b"*.foo", b"foo.>", b"a.*.b"])
+def test_a_token_that_is_exactly_a_star_or_the_rest_is_a_wildcard(subject: bytes) -> None:
+    assert has_wildcard(subject)
+    assert not is_valid_literal(subject)
+
+
+@pytest.mark.spec("client-protocol 7.1")
+@pytest.mark.parametrize("subject", [b"foo", b"foo*", b"a.>>", b"a.**.b", b">a.b"])
+def test_a_star_inside_a_longer_token_is_no_wildcard(subject: bytes) -> None:
+    assert not has_wildcard(subject)
+    assert is_valid_literal(subject)
+
+
+@pytest.mark.spec("client-protocol 7.1", "client-protocol 21")
+@pytest.mark.parametrize(
+    ("pattern", "subject"),
+    [
+        (b"foo", b"foo"),
+        (b"foo.*", b"foo.bar"),
+        (b"foo.*", b"foo.*"),
+        (b"*.*", b"foo.>"),
+        (b"foo.>", b"foo.bar"),
+        (b"foo.>", b"foo.a.b"),
+        (b">", b"foo"),
+        (b"*.bar.>", b"foo.bar.baz.qux"),
+    ],
+)
+def test_a_pattern_matches(pattern: bytes, subject: bytes) -> None:
+    assert matches(pattern, subject)
+
+
+@pytest.mark.spec("client-protocol 7.1", "client-protocol 21")
+@pytest.mark.parametrize(
+    ("pattern", "subject"),
+    [
+        (b"foo", b"Foo"),
+        (b"foo", b"foo.bar"),
+        (b"foo.bar", b"foo"),
+        (b"foo.*", b"foo"),
+        (b"foo.*", b"foo.bar.baz"),
+        (b"foo.>", b"foo"),
+        (b"foo*", b"foox"),
+        (b"foo.bar", b"foo.*"),
+        (b"*.a", b"b.c"),
+    ],
+)
+def test_a_pattern_does_not_match(pattern: bytes, subject: bytes) -> None:
+    assert not matches(pattern, subject)
