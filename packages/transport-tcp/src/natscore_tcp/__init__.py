@@ -1,0 +1,32 @@
+"""natscore_tcp: runs a natscore server on real sockets, on asyncio, uvloop or trio.
+
+`Runtime` performs the effects of a server. `serve` and `serve_in_thread` start
+one on a free port for a test.
+"""
+
+from natscore_tcp.backend import BackendName, backend_options
+from natscore_tcp.contract import (
+    ListenError,
+    OutboxLike,
+    Performer,
+    ServerLike,
+    Shell,
+    TransportSettings,
+)
+from natscore_tcp.runtime import Runtime
+from natscore_tcp.serve import Running, serve, serve_in_thread
+
+__all__ = [
+    "BackendName",
+    "ListenError",
+    "OutboxLike",
+    "Performer",
+    "Running",
+    "Runtime",
+    "ServerLike",
+    "Shell",
+    "TransportSettings",
+    "backend_options",
+    "serve",
+    "serve_in_thread",
+]

@@ -1,0 +1,319 @@
+"""Readiness, on each event loop, with a pair of connected sockets."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import socket
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from natscore.errors import ConfigError
+from natscore_tcp.backend import AsyncioBackend, Backend, TrioBackend, backend_options, current_backend
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+pytestmark = pytest.mark.anyio
+
+ROUNDS = 20  # turns of the event loop after which something that has not happened will not
+
+
+class Counting:
+    """Counts calls, and lets a test wait for the next one."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self._called = anyio.Event()
+
+    def __call__(self) -> None:
+        self.calls += 1
+        self._called.set()
+        self._called = anyio.Event()
+
+    async def until(self, calls: int) -> None:
+        """Wait for so many calls in all."""
+        with anyio.fail_after(10):
+            while self.calls < calls:
+                await self._called.wait()
+
+
+class Loop:
+    """A backend on the running event loop, and what it reported."""
+
+    def __init__(self, group: anyio.abc.TaskGroup) -> None:
+        self.woken = Counting()
+        self.failures: list[Exception] = []
+        self.backend: Backend = current_backend(group, self.woken, self.failures.append)
+
+
+@asynccontextmanager
+async def on_this_loop() -> AsyncIterator[Loop]:
+    async with anyio.create_task_group() as group:
+        loop = Loop(group)
+        yield loop
+        loop.backend.close()
+        group.cancel_scope.cancel()
+
+
+@contextmanager
+def pair(backend: Backend) -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Two connected sockets; the backend watches the first, which does not block."""
+    watched, other = socket.socketpair()
+    with watched, other:
+        watched.setblocking(False)
+        yield watched, other
+        backend.release(watched)
+
+
+async def rounds() -> None:
+    """Let the event loop turn."""
+    for _ in range(ROUNDS):
+        await anyio.lowlevel.checkpoint()
+
+
+def fill(sock: socket.socket) -> None:
+    """Write until the kernel refuses."""
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            sock.send(bytes(65_536))
+
+
+def empty(sock: socket.socket) -> None:
+    """Read until there is nothing left."""
+    sock.setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            sock.recv(1 << 20)
+
+
+async def test_backend_is_that_of_the_running_loop(anyio_backend_name: str) -> None:
+    async with on_this_loop() as loop:
+        expected = {"asyncio": AsyncioBackend, "trio": TrioBackend}[anyio_backend_name]
+        assert type(loop.backend) is expected
+
+
+async def test_reader_is_called_as_long_as_there_is_something_to_read() -> None:
+    async with on_this_loop() as loop:
+        ready = Counting()
+        with pair(loop.backend) as (watched, other):
+            loop.backend.start_reading(watched, ready)
+            await rounds()
+            assert ready.calls == 0
+            other.send(b"x")
+            await ready.until(3)  # nobody reads it
+            watched.recv(1)
+            before = ready.calls
+            await rounds()
+            assert ready.calls <= before + 1  # one may have been decided on already
+
+
+async def test_stopped_reader_is_not_called_and_can_be_started_again() -> None:
+    async with on_this_loop() as loop:
+        ready, again = Counting(), Counting()
+        with pair(loop.backend) as (watched, other):
+            loop.backend.start_reading(watched, ready)
+            await rounds()
+            loop.backend.stop_reading(watched)
+            other.send(b"x")
+            await rounds()
+            assert ready.calls == 0
+            loop.backend.start_reading(watched, again)
+            await again.until(2)
+            assert ready.calls == 0
+
+
+async def test_reader_that_stops_itself_is_called_once() -> None:
+    async with on_this_loop() as loop:
+        ready = Counting()
+        with pair(loop.backend) as (watched, other):
+
+            def once() -> None:
+                ready()
+                loop.backend.stop_reading(watched)
+
+            other.send(b"x")
+            loop.backend.start_reading(watched, once)
+            await ready.until(1)
+            await rounds()
+            assert ready.calls == 1
+
+
+async def test_writer_is_called_when_there_is_room_again() -> None:
+    async with on_this_loop() as loop:
+        ready = Counting()
+        with pair(loop.backend) as (watched, other):
+            for _ in range(2):  # a second refusal finds the writer of the first
+                fill(watched)
+                loop.backend.start_writing(watched, ready)
+                await rounds()
+                assert ready.calls == 0
+                empty(other)
+                await ready.until(1)
+                loop.backend.stop_writing(watched)
+                await rounds()  # one more call may have been decided on
+                ready.calls = 0
+
+
+async def test_reading_and_writing_are_watched_apart() -> None:
+    async with on_this_loop() as loop:
+        readable, writable = Counting(), Counting()
+        with pair(loop.backend) as (watched, other):
+            loop.backend.start_reading(watched, readable)
+            loop.backend.start_writing(watched, writable)
+            await writable.until(1)
+            loop.backend.stop_writing(watched)
+            assert readable.calls == 0
+            other.send(b"x")
+            await readable.until(1)
+
+
+async def test_released_socket_calls_nobody() -> None:
+    async with on_this_loop() as loop:
+        ready = Counting()
+        with pair(loop.backend) as (watched, other):
+            loop.backend.start_reading(watched, ready)
+            loop.backend.start_writing(watched, ready)
+            await rounds()
+            loop.backend.stop_writing(watched)
+            loop.backend.stop_reading(watched)
+            await rounds()
+            before = ready.calls
+            loop.backend.start_reading(watched, ready)
+            loop.backend.release(watched)
+            other.send(b"x")
+            await rounds()
+            assert ready.calls == before
+
+
+async def test_socket_released_by_the_callback_of_another_is_not_called() -> None:
+    async with on_this_loop() as loop:
+        calls: list[str] = []
+        with pair(loop.backend) as (one, at_one), pair(loop.backend) as (two, at_two):
+
+            def release_both(name: str) -> None:
+                calls.append(name)
+                loop.backend.release(one)
+                loop.backend.release(two)
+
+            at_one.send(b"x")
+            at_two.send(b"x")
+            loop.backend.start_reading(one, lambda: release_both("one"))
+            loop.backend.start_reading(two, lambda: release_both("two"))
+            await rounds()
+
+    assert len(calls) == 1
+
+
+async def test_what_a_peer_sent_before_it_reset_is_read_and_so_is_its_end() -> None:
+    async with on_this_loop() as loop:
+        received: list[bytes] = []
+        ended = anyio.Event()
+
+        def read() -> None:
+            try:
+                data = watched.recv(1)
+            except ConnectionResetError:
+                data = b""
+            received.append(data)
+            if not data:
+                loop.backend.stop_reading(watched)
+                ended.set()
+
+        with pair(loop.backend) as (watched, other):
+            watched.send(b"never read")
+            other.send(b"abc")
+            other.close()  # a reset, because something was not read
+            loop.backend.start_reading(watched, read)
+            with anyio.fail_after(10):
+                await ended.wait()
+
+    assert received == [b"a", b"b", b"c", b""]
+
+
+async def test_others_have_their_chance_before_what_comes_after_them() -> None:
+    async with on_this_loop() as loop:
+        order: list[str] = []
+        done = anyio.Event()
+
+        def turn() -> None:
+            order.append("turn")
+            if order.count("turn") < 5:
+                loop.backend.after_others(turn)
+            else:
+                done.set()
+
+        def read() -> None:
+            watched.recv(1)
+            order.append("read")
+
+        with pair(loop.backend) as (watched, other):
+            loop.backend.start_reading(watched, read)
+            await rounds()
+            other.send(b"xxx")
+            loop.backend.after_others(turn)
+            await done.wait()
+
+    assert order.count("read") >= 2
+    assert all(order[at : at + 3] != ["turn"] * 3 for at in range(3))
+
+
+async def test_wake_comes_once_and_in_time() -> None:
+    async with on_this_loop() as loop:
+        before = anyio.current_time()
+        loop.backend.wake_in(3600)
+        loop.backend.wake_in(0.02)
+        await loop.woken.until(1)
+        assert anyio.current_time() - before >= 0.02
+        await rounds()
+        assert loop.woken.calls == 1
+        loop.backend.wake_in(0)
+        await loop.woken.until(2)
+
+
+async def test_closed_backend_does_not_wake() -> None:
+    async with on_this_loop() as loop:
+        loop.backend.wake_in(0)
+        loop.backend.close()
+
+    assert loop.woken.calls == 0
+
+
+async def test_exception_of_a_callback_is_reported_and_not_lost() -> None:
+    def fail() -> None:
+        loop.backend.stop_reading(watched)
+        raise LookupError("wrong")
+
+    async with on_this_loop() as loop:
+        with pair(loop.backend) as (watched, other):
+            loop.backend.start_reading(watched, fail)
+            other.send(b"x")
+            loop.backend.after_others(fail)
+            await rounds()
+
+    assert [str(failure) for failure in loop.failures] == ["wrong"] * len(loop.failures)
+    assert 1 <= len(loop.failures) <= 2
+
+
+def test_uvloop_is_taken_where_it_is_installed_unless_told_otherwise() -> None:
+    installed = importlib.util.find_spec("uvloop") is not None
+
+    assert backend_options("asyncio") == {"use_uvloop": installed}
+    assert backend_options("asyncio", uvloop=False) == {"use_uvloop": False}
+    assert backend_options("trio") == {}
+
+
+def test_uvloop_for_trio_is_refused() -> None:
+    with pytest.raises(ConfigError, match="cannot run trio"):
+        backend_options("trio", uvloop=True)
+
+
+def test_uvloop_that_is_not_installed_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+
+    with pytest.raises(ConfigError, match="not installed"):
+        backend_options("asyncio", uvloop=True)
