@@ -1,0 +1,86 @@
+"""`nats-server-py`: what the command line asks for, and the exit code.
+
+    0   help, version, SIGINT, SIGTERM
+    1   anything that keeps the server from starting, said in one line
+    2   a command line that is not well formed, said in one line
+
+Flags are judged in nats-server's order: their syntax, `--version`, `--help`, the
+first word that is not a flag, and then what they mean. Everything that a server
+needs is imported only when one is really started, for `--version` is run by
+scripts and `--help` by people.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Final
+
+from natscore_cli.arguments import FlagError, StartRefused, forget_credentials, parse
+from natscore_cli.flags import PROGRAM, help_text
+from natscore_cli.version import VERSION
+
+if TYPE_CHECKING:
+    from natscore_cli.arguments import Given
+
+__all__ = ["main"]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; `arguments` begin after the program's name. Returns the exit code."""
+    try:
+        if arguments is not None:
+            return _run(parse(arguments))
+        given = parse(sys.argv[1:])
+        for words in (sys.argv, sys.orig_argv):
+            forget_credentials(words, given, first=len(words) - len(sys.argv) + 1)
+        return _run(given)
+    except FlagError as error:
+        return _complain(str(error), 2)
+    except StartRefused as error:
+        return _complain(str(error), 1)
+    except KeyboardInterrupt:  # before the handlers of signals.py are installed
+        return 0
+
+
+def _run(given: Given) -> int:
+    command = (given.command or "").lower()
+    if given.values.get("version"):
+        return _print(_VERSION_LINE)
+    if given.values.get("help"):
+        return _print(help_text())
+    if command in ("version", "help"):
+        return _print(_VERSION_LINE if command == "version" else help_text())
+    if given.command is not None:
+        from natscore_cli.redaction import escaped
+
+        raise StartRefused(f'unrecognized command: "{escaped(given.command)}"')
+
+    from natscore_cli.signals import SignalsBeforeStart
+
+    signals = SignalsBeforeStart()
+    signals.install()
+
+    from natscore_cli.machine import memory_bytes
+    from natscore_cli.settings import resolve
+
+    settings = resolve(given, memory_bytes=memory_bytes())
+
+    from natscore_cli.serve import serve
+
+    return serve(settings, signals)
+
+
+_VERSION_LINE: Final = f"{PROGRAM}: v{VERSION}"  # scripts match `: v(\d+\.\d+\.\d+)` and ` vX.Y.Z`
+
+
+def _print(text: str) -> int:
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # `nats-server-py --help | head -1`
+        sys.stderr.close()  # so that the interpreter does not report it a second time
+    return 0
+
+
+def _complain(text: str, code: int) -> int:
+    print(f"{PROGRAM}: {text}", file=sys.stderr)
+    return code

@@ -1,0 +1,248 @@
+"""One start of `nats-server-py`: log, files, journal, server, runtime, and their end.
+
+The order is that of operations.md sections 5 and 11. What keeps a server from
+starting is said before anything listens; what was opened is closed on every way
+out, and the ports file, by which launchers find the server, never outlives it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import platform
+import sys
+import time
+import traceback
+from typing import TYPE_CHECKING, Final
+
+import anyio
+
+from natscore.effects import Level, Note
+from natscore.errors import ConfigError
+from natscore.journal import Recorder
+from natscore.server import Server
+from natscore_cli.arguments import StartRefused
+from natscore_cli.files import (
+    JournalRefused,
+    open_journal,
+    os_error_text,
+    ports_file_path,
+    write_pid_file,
+    write_ports_file,
+)
+from natscore_cli.flags import PROGRAM
+from natscore_cli.logs import Log, Sink, is_character_device, open_log_file
+from natscore_cli.machine import raise_descriptor_limit
+from natscore_cli.signals import NAMES, STOPPING, SUPPORTED_LATER, end_at_once_on_another
+from natscore_cli.version import VERSION
+from natscore_tcp import ListenError, Runtime, TransportSettings, backend_options
+
+if TYPE_CHECKING:
+    import signal
+    from collections.abc import AsyncIterator
+
+    from natscore.events import Address
+    from natscore_cli.settings import LogSettings, Settings
+    from natscore_cli.signals import SignalsBeforeStart
+
+__all__ = ["serve"]
+
+_STANDARD_ERROR: Final = 2
+_DISCOURAGED_PAYLOAD: Final = 8 * 1024 * 1024  # nats-server's MAX_PAYLOAD_MAX_SIZE
+_FATAL: Final = 1  # exit code
+
+
+def serve(settings: Settings, signals: SignalsBeforeStart) -> int:
+    """Run a server until a signal ends it. Returns the exit code. Raises StartRefused."""
+    options = _loop_options(settings)
+    _occupy_standard_descriptors()
+    raise_descriptor_limit()
+    try:
+        log = _open_log(settings.log)
+    except OSError as error:
+        # nats-server has no log yet either, and prints this with a date and without level or pid
+        when = time.strftime("%Y/%m/%d %H:%M:%S")
+        text = os_error_text("open", settings.log.file or "", error)
+        print(f"{when} error opening file: {text}", file=sys.stderr)
+        return _FATAL
+    with contextlib.closing(log), _Serving(settings, log, signals) as serving:
+        try:
+            return anyio.run(serving.run, backend=settings.backend, backend_options=options)
+        except Exception as error:
+            # The runtime has logged what failed; this says where, for the report of the bug.
+            for line in "".join(traceback.format_exception(error)).splitlines():
+                log(Note(Level.ERROR, "traceback", {"text": line}))
+            return _FATAL
+
+
+def _loop_options(settings: Settings) -> dict[str, object]:
+    if settings.backend == "trio":
+        import importlib.util
+
+        if importlib.util.find_spec("trio") is None:
+            raise StartRefused("trio is not installed; install natscore-transport-tcp[trio]")
+    try:
+        return backend_options(settings.backend, settings.uvloop)
+    except ConfigError as error:
+        raise StartRefused(str(error)) from error
+
+
+def _occupy_standard_descriptors() -> None:
+    """Let no socket or file become descriptor 0, 1 or 2, which this or another library may print to."""
+    for descriptor in range(3):
+        try:
+            fcntl.fcntl(descriptor, fcntl.F_GETFD)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free one, which is this
+
+
+def _open_log(settings: LogSettings) -> Log:
+    if settings.file is not None:
+        return Log(settings, open_log_file(settings.file))
+    return Log(settings, Sink(_STANDARD_ERROR), coloured=is_character_device(_STANDARD_ERROR))
+
+
+class _Serving:
+    """One server with its files. A context manager that closes what it opened."""
+
+    def __init__(self, settings: Settings, log: Log, signals: SignalsBeforeStart) -> None:
+        self._settings = settings
+        self._log = log
+        self._signals = signals
+        self._ports_file: str | None = None
+        self._journal: int | None = None
+
+    def __enter__(self) -> _Serving:
+        self._server = Server(self._settings.options)
+        shell = self._recorder() or self._server
+        self._runtime = Runtime(shell, note=self._log, settings=TransportSettings(tune_gc=True))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._remove_ports_file()
+        if self._journal is not None:
+            os.close(self._journal)
+
+    async def run(self) -> int:
+        """Serve; in the words of section 5.1, then of section 11. Returns the exit code."""
+        try:
+            async with self._runtime.running():
+                with anyio.open_signal_receiver(*NAMES) as received:
+                    self._say_who_starts()
+                    if not self._write_pid_file():
+                        return _FATAL
+                    options = self._settings.options
+                    address = await self._runtime.listen(options.host, options.port)
+                    self._note("listening_for_clients", address=address)
+                    self._write_ports_file(address)
+                    self._note("server_ready")
+                    await self._until_told_to_stop(received)
+                    self._note("shutdown_initiated")
+                    await self._runtime.stop()
+        except ListenError as error:
+            self._note("listen_failed", Level.FATAL, address=error.address, error=error.error)
+            return _FATAL
+        self._remove_ports_file()
+        self._note("server_exiting")
+        return 0
+
+    async def _until_told_to_stop(self, received: AsyncIterator[signal.Signals]) -> None:
+        for number in self._signals.remembered:
+            self._obey(number)
+        async for number in received:
+            if self._obey(number):
+                return
+
+    def _obey(self, number: signal.Signals) -> bool:
+        """Do what a signal asks for; True when it asks for the end."""
+        self._note("signal_trapped", signal=NAMES[number])
+        if number in STOPPING:
+            end_at_once_on_another(self._remove_ports_file)
+            return True
+        self._note("signal_not_supported", Level.WARNING, action=SUPPORTED_LATER[number])
+        return False
+
+    # -- what is said --------------------------------------------------------------------------------
+
+    def _note(self, name: str, level: Level = Level.INFO, /, **fields: object) -> None:
+        self._log(Note(level, name, fields))
+
+    def _say_who_starts(self) -> None:
+        settings = self._settings
+        options = settings.options
+        info = self._server.info
+        self._note("server_starting", program=PROGRAM)
+        self._note("server_version", version=VERSION)
+        self._note("server_git", git="not set")
+        self._note("server_runtime", Level.DEBUG, runtime=_runtime_text(settings))
+        self._note("server_name", name=info.server_name)
+        self._note("server_id", server_id=info.server_id)
+        for flag in settings.ignored_flags:
+            self._note("flag_ignored", Level.WARNING, flag=flag)
+        if options.requires_authentication:
+            self._note("plaintext_passwords_detected", Level.WARNING)
+        if options.max_payload > _DISCOURAGED_PAYLOAD:
+            self._note("max_payload_discouraged", Level.WARNING)
+        if settings.journal_file is not None:
+            self._note("journal_started", Level.WARNING, path=settings.journal_file)
+
+    # -- files ---------------------------------------------------------------------------------------
+
+    def _write_pid_file(self) -> bool:
+        path = self._settings.pid_file
+        if path is None:
+            return True
+        try:
+            write_pid_file(path)
+        except OSError as error:
+            self._note("pid_file_failed", Level.FATAL, error=os_error_text("open", path, error))
+            return False
+        return True
+
+    def _write_ports_file(self, clients: Address) -> None:
+        """A failure is logged, and the server goes on (operations.md section 7)."""
+        if self._settings.ports_file_dir is None:
+            return
+        path = self._ports_file = ports_file_path(self._settings.ports_file_dir)
+        try:
+            write_ports_file(path, [clients])
+        except OSError as error:
+            text = os_error_text("open", error.filename or path, error)
+            self._note("ports_file_failed", Level.ERROR, path=path, error=text)
+
+    def _remove_ports_file(self) -> None:
+        path, self._ports_file = self._ports_file, None
+        if path is None:
+            return
+        try:
+            os.unlink(path)
+        except OSError as error:
+            text = os_error_text("remove", path, error)
+            self._note("ports_file_cleanup_failed", Level.ERROR, path=path, error=text)
+
+    # -- journal -------------------------------------------------------------------------------------
+
+    def _recorder(self) -> Recorder | None:
+        settings = self._settings
+        if settings.journal_file is None:
+            return None
+        try:
+            self._journal = open_journal(settings.journal_file)
+        except JournalRefused as error:
+            raise StartRefused(f"--journal: {error}") from error
+        return Recorder(self._server, self._append_to_journal, settings.journal_size_max)
+
+    def _append_to_journal(self, data: bytes) -> None:
+        """Unbuffered: what was recorded survives a crash of the server. Raises OSError."""
+        assert self._journal is not None
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(self._journal, rest) :]
+
+
+def _runtime_text(settings: Settings) -> str:
+    uvloop = sys.modules.get("uvloop")
+    in_use = settings.backend == "asyncio" and settings.uvloop is not False and uvloop is not None
+    loop = f"asyncio (uvloop {getattr(uvloop, '__version__', '')})" if in_use else settings.backend
+    return f"{platform.python_implementation()} {platform.python_version()}, {loop}"

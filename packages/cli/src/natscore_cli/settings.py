@@ -1,0 +1,148 @@
+"""From what was given on the command line to what a start needs.
+
+`arguments.py` knows the spelling of flags; this module knows their meaning: it
+fills in defaults, refuses what cannot be obeyed, and ends with an `Options` for
+the core and a few settings for the shell. The configuration file of a later
+release comes in here, between defaults and flags.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Final, Literal, TypeVar
+
+from natscore.errors import ConfigError
+from natscore.options import Options
+from natscore_cli.arguments import StartRefused
+from natscore_cli.redaction import escaped
+
+if TYPE_CHECKING:
+    from natscore_cli.arguments import Given, Value
+
+__all__ = ["LogSettings", "Settings", "resolve"]
+
+JOURNAL_SIZE_MAX: Final = 1_073_741_824
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogSettings:
+    """Where the log goes and what it looks like."""
+
+    file: str | None = None
+    format: Literal["text", "json"] = "text"
+    time: bool = True
+    utc: bool = False
+    debug: bool = False
+    trace: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything one start of the command needs."""
+
+    options: Options
+    log: LogSettings = field(default_factory=LogSettings)
+    backend: Literal["asyncio", "trio"] = "asyncio"
+    uvloop: bool | None = None  # None: where it is installed
+    pid_file: str | None = None
+    ports_file_dir: str | None = None
+    journal_file: str | None = None
+    journal_size_max: int = JOURNAL_SIZE_MAX
+    ignored_flags: tuple[str, ...] = ()
+
+
+def resolve(given: Given, *, memory_bytes: int) -> Settings:
+    """Settings for a machine with `memory_bytes` of memory. Raises StartRefused with the reason."""
+    if given.refused:
+        verb = "is" if len(given.refused) == 1 else "are"
+        raise StartRefused(f"{', '.join(given.refused)} {verb} not supported yet")
+    values = {name: value for name, value in given.values.items() if value != ""}
+    _refuse_hashes(values)
+    _check_advertised(str(values.get("client_advertise", "")))
+
+    def chosen(name: str, default: _V) -> _V:
+        value = values.get(name)
+        return default if value is None else value  # type: ignore[return-value]  # kinds of flags.py
+
+    trace = any(
+        chosen(name, False) for name in ("trace", "trace_verbose", "debug_trace", "debug_trace_verbose")
+    )
+    debug = any(chosen(name, False) for name in ("debug", "debug_trace", "debug_trace_verbose"))
+    backend: Literal["asyncio", "trio"] = chosen("backend", "asyncio")
+    if backend == "trio" and chosen("uvloop", False):
+        raise StartRefused("--uvloop and --backend trio exclude each other")
+    return Settings(
+        options=_options(values, memory_bytes=memory_bytes, trace=trace),
+        log=LogSettings(
+            file=chosen("log_file", None),
+            format=chosen("log_format", "text"),
+            time=chosen("log_time", True),
+            utc=chosen("log_utc", False),
+            debug=debug,
+            trace=trace,
+        ),
+        backend=backend,
+        uvloop=chosen("uvloop", None),
+        pid_file=chosen("pid_file", None),
+        ports_file_dir=chosen("ports_file_dir", None),
+        journal_file=chosen("journal_file", None),
+        journal_size_max=chosen("journal_size_max", JOURNAL_SIZE_MAX),
+        ignored_flags=tuple(given.ignored),
+    )
+
+
+_V = TypeVar("_V")
+
+_ZERO_IS_DEFAULT: Final = ("port", "max_payload", "max_pending", "max_control_line", "ping_max")
+"""As in nats-server, where 0 is indistinguishable from not given."""
+
+_UNLIMITED: Final = {
+    "max_payload": -1,
+    "max_subscriptions": 0,
+    "max_subject_tokens": 0,
+    "max_traced_msg_len": 0,
+}
+"""Where nats-server takes any negative number for "no limit", and how the options say it."""
+
+_FIELDS: Final = frozenset(field.name for field in fields(Options))
+
+
+def _options(values: dict[str, Value], *, memory_bytes: int, trace: bool) -> Options:
+    settings: dict[str, object] = {
+        "memory_max": max(memory_bytes // 2, 1),
+        "fast_producer_stall": not values.get("no_fast_producer_stall", False),
+        "headers": not values.get("no_header_support", False),
+    }
+    for name, value in values.items():
+        if name not in _FIELDS or (name in _ZERO_IS_DEFAULT and value == 0):
+            continue
+        unlimited = _UNLIMITED.get(name)
+        settings[name] = value if unlimited is None or int(value) >= 0 else unlimited
+    settings["trace"] = trace
+    try:
+        return Options(**settings)  # type: ignore[arg-type]  # fields by name; flags.py gives their kinds
+    except ConfigError as error:
+        raise StartRefused(str(error)) from error
+
+
+_ADVERTISED: Final = re.compile(r"(?:\[[^\[\]\s]+\]|[^:\[\]\s]+)(?::([0-9]{1,5}))?")
+
+
+def _check_advertised(text: str) -> None:
+    """Clients would be sent to an address that nobody can connect to, and only after they lost this one."""
+    match = _ADVERTISED.fullmatch(text)
+    if text and (match is None or not 0 < int(match[1] or 1) <= 65_535):
+        raise StartRefused(
+            f'--client_advertise "{escaped(text)}" is not host or host:port; IPv6 stands in brackets'
+        )
+
+
+_BCRYPT: Final = re.compile(r"\$2[abxy]\$\d{2}\$")
+
+
+def _refuse_hashes(values: dict[str, Value]) -> None:
+    """A hash that is compared as plain text would lock out everyone who knows the password."""
+    for name, flag in (("password", "--pass"), ("token", "--auth")):
+        if _BCRYPT.match(str(values.get(name, ""))):
+            raise StartRefused(f"{flag} holds a bcrypt hash; hashed credentials are not supported yet")

@@ -1,0 +1,80 @@
+"""Signals, from the first instant of the process to its last (operations.md section 4).
+
+A process meets signals in three ages, and must not die by one in any of them,
+nor show a traceback:
+
+    starting        SIGINT and SIGTERM end the process with code 0, there is nothing to
+                    close; the others are remembered
+    running         the event loop receives them (`runtime` of anyio)
+    shutting down   a second SIGINT or SIGTERM ends the process at once, even when the
+                    loop no longer turns
+
+SIGPIPE is ignored by Python itself.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+
+__all__ = ["NAMES", "STOPPING", "SUPPORTED_LATER", "SignalsBeforeStart", "end_at_once_on_another"]
+
+STOPPING: Final = (signal.SIGINT, signal.SIGTERM)
+
+SUPPORTED_LATER: Final = {
+    signal.SIGHUP: "reloading the configuration",
+    signal.SIGUSR1: "reopening the log file",
+    signal.SIGUSR2: "lame duck mode",
+}
+"""What nats-server does on these; a process that knows nothing of them would be ended by each."""
+
+NAMES: Final = {
+    signal.SIGINT: "interrupt",
+    signal.SIGTERM: "terminated",
+    signal.SIGHUP: "hangup",
+    signal.SIGUSR1: "user defined signal 1",
+    signal.SIGUSR2: "user defined signal 2",
+}
+"""As the log names them."""
+
+
+class SignalsBeforeStart:
+    """Handlers for the time until the event loop takes over. `remembered` is what came meanwhile."""
+
+    def __init__(self) -> None:
+        self.remembered: list[signal.Signals] = []
+
+    def install(self) -> None:
+        """Take over from the defaults of the interpreter."""
+        for number in STOPPING:
+            signal.signal(number, self._leave)
+        for number in SUPPORTED_LATER:
+            signal.signal(number, self._remember)
+
+    @staticmethod
+    def _leave(_number: int, _frame: FrameType | None) -> None:
+        os._exit(0)
+
+    def _remember(self, number: int, _frame: FrameType | None) -> None:
+        self.remembered.append(signal.Signals(number))
+
+
+def end_at_once_on_another(clean_up: Callable[[], None]) -> None:
+    """From now on SIGINT and SIGTERM call `clean_up` and end the process with code 1.
+
+    Code 1, because what clients were still to receive may be lost.
+    """
+
+    def leave(_number: int, _frame: FrameType | None) -> None:
+        try:
+            clean_up()
+        finally:
+            os._exit(1)
+
+    for number in STOPPING:
+        signal.signal(number, leave)
