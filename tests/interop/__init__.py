@@ -1,0 +1,1 @@
+"""Real client libraries against real servers: ours on both backends, and the Go releases."""

@@ -1,0 +1,206 @@
+"""Plants bugs and requires the tests to notice: `nox -s mutants`.
+
+Each bug of `mutants.toml` is a change of one text in one file, with the test that
+must fail for it. The packages are copied, the copy is changed, and that test alone
+runs against the copy. Before that the same test has to pass against an unchanged
+copy, so that it fails for the bug and for nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["Mutant", "MutantError", "Outcome", "load", "main"]
+
+REPOSITORY: Final = Path(__file__).resolve().parents[2]
+TABLE: Final = "tests/mutants/mutants.toml"
+
+PROCESSES: Final = 2
+TEST_SECONDS_MAX: Final = 30  # a bug may hang its test, and pytest then fails it
+RUN_SECONDS_MAX: Final = 120.0  # of a whole process; only a hang outside the test takes so long
+OUTPUT_LINES_SHOWN: Final = 30
+
+CAUGHT: Final = "caught"
+SURVIVED: Final = "SURVIVED"
+BROKEN: Final = "BROKEN"
+
+
+class MutantError(Exception):
+    """The table of mutants does not fit the code: a bug cannot be planted as it says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """A bug: `old` becomes `new` in `file`, and `test` has to fail."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    test: str
+    reason: str
+
+    def changed_text(self, root: Path) -> str:
+        """The file below `root` with the bug; the old text must stand there exactly once."""
+        path = root / self.file
+        if not path.is_file():
+            raise MutantError(f"{self.name}: there is no {self.file}")
+        text = path.read_text()
+        if (count := text.count(self.old)) != 1:
+            raise MutantError(f"{self.name}: the old text stands {count} times in {self.file}, not once")
+        if self.old == self.new:
+            raise MutantError(f"{self.name}: the new text is the old one")
+        return text.replace(self.old, self.new)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a test ended against a copy of the packages."""
+
+    code: int | None  # of pytest; None when it did not end
+    output: str
+    seconds: float
+
+    @property
+    def verdict(self) -> str:
+        """What it says about a planted bug. A test that could not start proves nothing."""
+        if self.code == pytest.ExitCode.TESTS_FAILED:
+            return CAUGHT
+        return SURVIVED if self.code == pytest.ExitCode.OK else BROKEN
+
+
+def load(root: Path) -> list[Mutant]:
+    """The mutants of the table; raises MutantError when one is incomplete or named twice."""
+    mutants = []
+    for number, row in enumerate(tomllib.loads((root / TABLE).read_text()).get("mutant", []), start=1):
+        try:
+            mutants.append(Mutant(**row))
+        except TypeError as error:
+            raise MutantError(f"mutant {number}, {row.get('name')!r}: {error}") from error
+    names = [mutant.name for mutant in mutants]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise MutantError(f"named twice: {', '.join(sorted(twice))}")
+    return mutants
+
+
+def run_test(root: Path, test: str, mutant: Mutant | None) -> Outcome:
+    """Run one test of `root` against a copy of its packages, with the bug planted if there is one.
+
+    Raises MutantError when Python would not import the copy.
+    """
+    with tempfile.TemporaryDirectory(prefix="mutant-") as directory:
+        copy = Path(directory)
+        shutil.copytree(
+            root / "packages",
+            copy / "packages",
+            ignore=shutil.ignore_patterns("__pycache__", "newsfragments"),
+        )
+        if mutant is not None:
+            (copy / mutant.file).write_text(mutant.changed_text(copy))
+        sources = sorted((copy / "packages").glob("*/src"))
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(map(str, sources)),
+            # A property that fails must not be remembered for runs without the bug.
+            "HYPOTHESIS_STORAGE_DIRECTORY": str(copy / "hypothesis"),
+        }
+        _require_copy_is_imported(sources, environment, root)
+        return _run(
+            [
+                *(sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"),
+                *(f"--timeout={TEST_SECONDS_MAX}", test),
+            ],
+            environment, root,
+        )  # fmt: skip
+
+
+def _require_copy_is_imported(sources: Sequence[Path], environment: dict[str, str], root: Path) -> None:
+    names = [package.name for source in sources for package in source.iterdir() if package.is_dir()]
+    find = (
+        "import importlib.util, sys\nfor name in sys.argv[1:]: print(importlib.util.find_spec(name).origin)"
+    )
+    found = _run([sys.executable, "-c", find, *names], environment, root)
+    origins = found.output.splitlines()
+    if found.code != 0 or not all(
+        any(Path(origin).is_relative_to(source) for source in sources) for origin in origins
+    ):
+        raise MutantError(f"Python does not import the copy of the packages but {found.output}")
+
+
+def _run(command: Sequence[str], environment: dict[str, str], directory: Path) -> Outcome:
+    begin = time.monotonic()
+    try:
+        done = subprocess.run(
+            command, cwd=directory, env=environment, timeout=RUN_SECONDS_MAX,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired as error:
+        return Outcome(None, f"no end after {error.timeout} s", time.monotonic() - begin)
+    return Outcome(done.returncode, done.stdout, time.monotonic() - begin)
+
+
+def _shown(outcome: Outcome) -> str:
+    return "\n".join(f"    {line}" for line in outcome.output.splitlines()[-OUTPUT_LINES_SHOWN:])
+
+
+def main(arguments: Sequence[str] | None = None, root: Path = REPOSITORY) -> int:
+    """Plant the named mutants, or all; print a table. The exit status is 0 when each is caught."""
+    parser = argparse.ArgumentParser(prog="python -m tests.mutants.run", allow_abbrev=False)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="plant these only")
+    wanted = parser.parse_args(arguments).names
+    try:
+        mutants = load(root)
+        if unknown := set(wanted) - {mutant.name for mutant in mutants}:
+            raise MutantError(f"no such mutant: {', '.join(sorted(unknown))}")
+        mutants = [mutant for mutant in mutants if not wanted or mutant.name in wanted]
+        if not mutants:
+            raise MutantError(f"{TABLE} plants nothing, so nothing is proven")
+        return _report(mutants, root)
+    except MutantError as error:
+        print(f"mutants: {error}", file=sys.stderr)
+        return 2
+
+
+def _report(mutants: Sequence[Mutant], root: Path) -> int:
+    for mutant in mutants:
+        mutant.changed_text(root)  # one that does not fit is said before anything runs
+    tests = list(dict.fromkeys(mutant.test for mutant in mutants))
+    with ThreadPoolExecutor(PROCESSES) as pool:
+        healthy = dict(zip(tests, pool.map(lambda test: run_test(root, test, None), tests), strict=True))
+        outcomes = list(pool.map(lambda mutant: run_test(root, mutant.test, mutant), mutants))
+
+    failed = False
+    for test, outcome in healthy.items():
+        if outcome.code != pytest.ExitCode.OK:
+            failed = True
+            print(f"{test} does not pass without any bug (exit {outcome.code}):\n{_shown(outcome)}")
+    width = max(len(mutant.name) for mutant in mutants)
+    caught = 0
+    for mutant, outcome in zip(mutants, outcomes, strict=True):
+        print(f"{mutant.name:{width}}  {outcome.verdict:8}  {outcome.seconds:5.1f} s  {mutant.test}")
+        if outcome.verdict == CAUGHT:
+            caught += 1
+        else:
+            print(f"    {mutant.reason}\n{_shown(outcome)}")
+    print(f"{len(mutants)} planted, {caught} caught")
+    return 1 if failed or caught < len(mutants) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

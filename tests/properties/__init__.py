@@ -1,0 +1,1 @@
+"""Equalities that hold for every input, tried with hypothesis."""
