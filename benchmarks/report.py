@@ -1,0 +1,240 @@
+"""From runs to a table: medians, ratios of pairs, floors. Pure; `run.py` measures and prints."""
+
+from __future__ import annotations
+
+import statistics
+import tomllib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from benchmarks.scenarios import Better, Row, Unit
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from benchmarks.measurements import Figure
+
+__all__ = [
+    "Comparison",
+    "Floors",
+    "Series",
+    "aligned",
+    "disturbances",
+    "document",
+    "failures",
+    "shortfalls",
+    "table",
+]
+
+NOTHING: Final = "-"
+
+OTHERS_SHARE_MAX: Final = 0.15
+"""Processors that other work may keep busy before a run counts as disturbed."""
+
+
+@dataclass(slots=True)
+class Series:
+    """The runs of one row on one server, in order of rounds; a run that failed is a text."""
+
+    runs: list[Figure | str] = field(default_factory=list)
+
+    @property
+    def figures(self) -> list[Figure]:
+        """The runs that count."""
+        return [run for run in self.runs if not isinstance(run, str)]
+
+    @property
+    def failures(self) -> list[str]:
+        """Why the others do not."""
+        return [run for run in self.runs if isinstance(run, str)]
+
+    @property
+    def median(self) -> float | None:
+        """The median value, when every run counts: one failed run fails the row."""
+        return None if self.failures or not self.runs else statistics.median(f.value for f in self.figures)
+
+    @property
+    def median_per_cpu_second(self) -> float | None:
+        """The median of what one second of the server's processor time did."""
+        rates = [f.per_cpu_second for f in self.figures if f.per_cpu_second is not None]
+        return statistics.median(rates) if rates and not self.failures else None
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One row of the table: the measured server first, its peers behind."""
+
+    row: Row
+    series: dict[str, Series]
+
+    def ratios(self, measured: str, peer: str) -> list[float]:
+        """Measured divided by peer for each round; empty when a run failed."""
+        ours, theirs = self.series[measured], self.series[peer]
+        if ours.failures or theirs.failures:
+            return []
+        return [a.value / b.value for a, b in zip(ours.figures, theirs.figures, strict=True) if b.value]
+
+
+@dataclass(frozen=True, slots=True)
+class Floors:
+    """The ratios that must be kept, by name of row."""
+
+    reference: str  # how the name of the peer starts
+    ratio_min: dict[str, float]
+    ratio_max: dict[str, float]
+
+    @classmethod
+    def parse(cls, text: str, known_rows: Sequence[Row]) -> Floors:
+        """Read `floors.toml`. Raises ValueError for a row that is not measured or is the other way round."""
+        content = tomllib.loads(text)
+        wanted = {row.name: "ratio_min" if row.better is Better.MORE else "ratio_max" for row in known_rows}
+        floors = cls(content["reference"], {}, {})
+        for name, limits in content["rows"].items():
+            if name not in wanted:
+                raise ValueError(f"floors: there is no row {name}; there are {', '.join(wanted)}")
+            if set(limits) != {wanted[name]}:
+                raise ValueError(f"floors: {name} has {', '.join(limits)}; it needs {wanted[name]}")
+            side = floors.ratio_min if wanted[name] == "ratio_min" else floors.ratio_max
+            side[name] = float(limits[wanted[name]])
+        return floors
+
+    def text(self, name: str) -> str:
+        """The limit of a row, for the table."""
+        if name in self.ratio_min:
+            return f"≥ {self.ratio_min[name]:.2f}"
+        if name in self.ratio_max:
+            return f"≤ {self.ratio_max[name]:.2f}"
+        return ""
+
+    def is_kept(self, name: str, ratio: float) -> bool:
+        """Whether `ratio` is good enough."""
+        return self.ratio_min.get(name, 0.0) <= ratio <= self.ratio_max.get(name, float("inf"))
+
+
+def failures(comparisons: Sequence[Comparison]) -> list[str]:
+    """Every failed run, one sentence each."""
+    return [
+        f"{comparison.row.name}, {name}, run {number}: {run}"
+        for comparison in comparisons
+        for name, series in comparison.series.items()
+        for number, run in enumerate(series.runs, 1)
+        if isinstance(run, str)
+    ]
+
+
+def disturbances(comparisons: Sequence[Comparison]) -> list[str]:
+    """Every row during which other work kept a good part of a processor busy, one sentence each."""
+    found = []
+    for comparison in comparisons:
+        shares = [
+            figure.others_cpu_share for series in comparison.series.values() for figure in series.figures
+        ]
+        disturbed = [share for share in shares if share > OTHERS_SHARE_MAX]
+        if disturbed:
+            found.append(
+                f"{comparison.row.name}: other work kept up to {max(disturbed):.1f} processors busy "
+                f"in {len(disturbed)} of {len(shares)} runs"
+            )
+    return found
+
+
+def shortfalls(comparisons: Sequence[Comparison], measured: str, reference: str, floors: Floors) -> list[str]:
+    """Every row whose median ratio is outside its floor or, for a failed run, unknown."""
+    found = []
+    for comparison in comparisons:
+        name = comparison.row.name
+        if not (limit := floors.text(name)):
+            continue
+        ratios = comparison.ratios(measured, reference)
+        if not ratios:
+            found.append(f"{name}: no ratio, {limit} is wanted")
+        elif not floors.is_kept(name, ratio := statistics.median(ratios)):
+            found.append(f"{name}: the ratio is {ratio:.3f}, {limit} is wanted")
+    return found
+
+
+def table(
+    comparisons: Sequence[Comparison],
+    measured: str,
+    peers: Sequence[str],
+    floors: Floors,
+    *,
+    markdown: bool = False,
+) -> str:
+    """The table, its columns aligned; with the bars of Markdown if `markdown`."""
+    header = ["", measured, "per CPU s"]
+    for peer in peers:
+        header += [peer, "per CPU s", "ratio", "min..max"]
+        header += ["floor"] if peer.startswith(floors.reference) else []
+    lines = [header]
+    for comparison in comparisons:
+        row = comparison.row
+        line = [row.title, *_values(row, comparison.series[measured])]
+        for peer in peers:
+            ratios = comparison.ratios(measured, peer)
+            line += _values(row, comparison.series[peer])
+            line += [f"{statistics.median(ratios):.2f}", _spread(ratios)] if ratios else [NOTHING, NOTHING]
+            line += [floors.text(row.name)] if peer.startswith(floors.reference) else []
+        lines.append(line)
+    return aligned(lines, markdown=markdown)
+
+
+def aligned(lines: Sequence[Sequence[str]], *, markdown: bool) -> str:
+    """Columns of one width: the first to the left, the others to the right; the first line is the header."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+    padded = [
+        [line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))]
+        for line in lines
+    ]
+    if markdown:
+        return "\n".join("| " + " | ".join(line) + " |" for line in [padded[0], rule, *padded[1:]])
+    return "\n".join("  ".join(line).rstrip() for line in padded)
+
+
+def document(comparisons: Sequence[Comparison], measured: str, peers: Sequence[str]) -> list[dict[str, Any]]:
+    """All runs of all rows, for a JSON file."""
+    return [
+        {
+            "name": comparison.row.name,
+            "title": comparison.row.title,
+            "unit": comparison.row.unit.value,
+            "better": comparison.row.better.value,
+            "servers": {
+                name: {
+                    "values": [figure.value for figure in series.figures],
+                    "per_cpu_second": [figure.per_cpu_second for figure in series.figures],
+                    "load_cpu_share": [figure.load_cpu_share for figure in series.figures],
+                    "others_cpu_share": [figure.others_cpu_share for figure in series.figures],
+                    "failures": series.failures,
+                }
+                for name, series in comparison.series.items()
+            },
+            "ratios": {peer: comparison.ratios(measured, peer) for peer in peers},
+        }
+        for comparison in comparisons
+    ]
+
+
+def _values(row: Row, series: Series) -> list[str]:
+    if series.failures:
+        return [f"FAILED {len(series.failures)} of {len(series.runs)}", NOTHING]
+    per_cpu_second = series.median_per_cpu_second
+    return [
+        NOTHING if series.median is None else _amount(row.unit, series.median),
+        "" if per_cpu_second is None else f"{per_cpu_second:,.0f}",
+    ]
+
+
+def _amount(unit: Unit, value: float) -> str:
+    match unit:
+        case Unit.MESSAGES_PER_SECOND:
+            return f"{value:,.0f} msg/s"
+        case Unit.SECONDS:
+            return f"{value * 1e3:.1f} ms" if value >= 1e-3 else f"{value * 1e6:.1f} µs"
+        case Unit.BYTES:
+            return f"{value / 1024:.1f} KiB"
+
+
+def _spread(ratios: Sequence[float]) -> str:
+    return f"{min(ratios):.2f}..{max(ratios):.2f}"
