@@ -33,6 +33,9 @@ import sys
 import time
 from typing import TYPE_CHECKING, Final
 
+from tests.support.servers import ServerProgram, programs, start
+
+from benchmarks.process import cpu_seconds
 from natscore.events import (
     Address,
     BytesReceived,
@@ -40,22 +43,21 @@ from natscore.events import (
     ConnectionId,
     ConnectionKind,
     ConnectionOpened,
-    Instant,
     PeerClosing,
     ServerStarted,
     TurnGranted,
 )
 from natscore.server import Server
-from tests.support.servers import ServerProgram, programs, start
-
-from benchmarks.process import cpu_seconds
+from natscore_tcp.contract import now
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = ["main"]
 
-CONNECT: Final = b'CONNECT {"verbose":false,"pedantic":false,"lang":"py","version":"1","protocol":1}\r\nPING\r\n'
+CONNECT: Final = (
+    b'CONNECT {"verbose":false,"pedantic":false,"lang":"py","version":"1","protocol":1}\r\nPING\r\n'
+)
 REMOTE: Final = Address("127.0.0.1", 40_000)
 BATCHES: Final = 5
 EVENTS: Final = 20_000
@@ -77,33 +79,28 @@ class Alone:
 
     def __init__(self) -> None:
         self.server = Server()
-        self.instant = Instant(1_000_000_000, 1_700_000_000_000_000_000)
-        self.server.handle(
-            ServerStarted(at=self.instant, server_id="N" + "A" * 55, seed=7, runtime="python3.11.0")
-        )
+        self.server.handle(ServerStarted(at=now(), server_id="N" + "A" * 55, seed=7, runtime="python3.11.0"))
         self._last_cid = 4
 
     def open(self) -> ConnectionId:
         """One more connection."""
         self._last_cid += 1
         cid = ConnectionId(self._last_cid)
-        self.server.handle(
-            ConnectionOpened(at=self.instant, cid=cid, kind=ConnectionKind.CLIENT, remote=REMOTE)
-        )
+        self.server.handle(ConnectionOpened(at=now(), cid=cid, kind=ConnectionKind.CLIENT, remote=REMOTE))
         self.drain()
         return cid
 
     def receive(self, cid: ConnectionId, data: bytes) -> None:
         """Bytes of one connection; what they cause is written at once."""
-        self.server.handle(BytesReceived(at=self.instant, cid=cid, data=data))
+        self.server.handle(BytesReceived(at=now(), cid=cid, data=data))
         self.drain()
         while not self.server.is_quiet:
-            self.server.handle(TurnGranted(at=self.instant))
+            self.server.handle(TurnGranted(at=now()))
             self.drain()
 
     def close(self, cid: ConnectionId) -> None:
         """The peer closes its side."""
-        self.server.handle(ConnectionClosed(at=self.instant, cid=cid, why=PeerClosing.END_OF_STREAM))
+        self.server.handle(ConnectionClosed(at=now(), cid=cid, why=PeerClosing.END_OF_STREAM))
         self.drain()
 
     def drain(self) -> None:
@@ -149,7 +146,10 @@ def subscriptions_row() -> tuple[Callable[[], None], int]:
     size = number = 0
     while size < CHUNK_BYTES - 100:
         number += 1
-        lines += [b"SUB _INBOX.abcdefghijk.%d %d\r\n" % (number, number + 10), b"UNSUB %d\r\n" % (number + 10)]
+        lines += [
+            b"SUB _INBOX.abcdefghijk.%d %d\r\n" % (number, number + 10),
+            b"UNSUB %d\r\n" % (number + 10),
+        ]
         size += len(lines[-1]) + len(lines[-2])
     chunk = b"".join(lines)
 

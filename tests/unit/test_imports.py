@@ -37,6 +37,7 @@ PACKAGES: Final = {
 """Each package, and the other ones it may import. Nobody imports the command."""
 
 LAYERS: Final = (
+    ("values",),
     ("deadlines", "entropy", "errors", "events", "identity", "subject", "turn", "version"),
     ("effects", "holdings", "options", "wire"),
     ("facts",),

@@ -9,10 +9,11 @@ needs to run by itself: everybody, one user, one token.
 from __future__ import annotations
 
 import hmac
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from dataclasses import field
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from natscore.state import GLOBAL_ACCOUNT
+from natscore.values import value
 
 if TYPE_CHECKING:
     from natscore.events import Address, Instant
@@ -33,7 +34,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Login:
     """What an authenticator may judge by."""
 
@@ -43,19 +44,19 @@ class Login:
     nonce: bytes = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Accept:
     """The client is who it says; it belongs to this account."""
 
     account: str = GLOBAL_ACCOUNT
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Refuse:
     """It is not."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Wait:
     """The answer is `then` if this password has this hash, and a refusal otherwise."""
 
@@ -65,6 +66,9 @@ class Wait:
 
 
 Verdict: TypeAlias = Accept | Refuse | Wait
+
+
+_INTO_THE_GLOBAL_ACCOUNT: Final = Accept()
 
 
 class Authenticator(Protocol):
@@ -90,7 +94,7 @@ class Everybody:
     checks_signatures = False
 
     def authenticate(self, login: Login) -> Verdict:
-        return Accept()
+        return _INTO_THE_GLOBAL_ACCOUNT
 
 
 class SingleUser:

@@ -11,8 +11,10 @@ Effects are public API, like events.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, TypeAlias
+
+from natscore.values import value
 
 if TYPE_CHECKING:
     from natscore.errors import CloseReason
@@ -42,7 +44,7 @@ class Level(enum.IntEnum):
     FATAL = 60
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Dial:
     """Connect to `address`. Answered by ConnectionOpened or DialFailed, exactly once."""
 
@@ -51,7 +53,7 @@ class Dial:
     address: Address
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Close:
     """End this connection, then report ConnectionClosed.
 
@@ -64,21 +66,21 @@ class Close:
     flush: bool
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class PauseReading:
     """Do not read from this connection until ResumeReading."""
 
     cid: ConnectionId
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ResumeReading:
     """Read again."""
 
     cid: ConnectionId
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class VerifyPassword:
     """Compare a password with a hash, off the loop. Answered by PasswordVerified."""
 
@@ -88,12 +90,12 @@ class VerifyPassword:
     hashed: bytes = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Continue:
     """Work is left over: read other sockets once, then feed TurnGranted."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Note:
     """Something worth a log line: a snake_case fact, and its fields."""
 

@@ -8,14 +8,15 @@ carry the instant at which they happened and every secret the server needs,
 because the core has neither a clock nor randomness.
 
 Events are public API: adding a field is a minor version, changing a meaning a
-major one. Nobody subclasses them.
+major one. Nobody subclasses them, and nobody changes one (`values`).
 """
 
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
 from typing import NewType, TypeAlias
+
+from natscore.values import keyword_value, value
 
 __all__ = [
     "Address",
@@ -64,7 +65,7 @@ class PeerClosing(enum.Enum):
     FINISHED = "the close that the server asked for is done"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Instant:
     """One moment on both clocks, in nanoseconds.
 
@@ -76,7 +77,7 @@ class Instant:
     wall_ns: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Address:
     """Where a peer is: a host without brackets, and a port."""
 
@@ -87,7 +88,7 @@ class Address:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@keyword_value
 class ServerStarted:
     """The first event, exactly once: who this server is, and its seed."""
 
@@ -97,7 +98,7 @@ class ServerStarted:
     runtime: str  # shown as INFO `go`; for example "python3.11.7"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@keyword_value
 class ListenerOpened:
     """A listener is bound; a port of -1 has become a real one."""
 
@@ -106,7 +107,7 @@ class ListenerOpened:
     address: Address
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@keyword_value
 class ConnectionOpened:
     """A transport finished connecting or accepting."""
 
@@ -119,7 +120,7 @@ class ConnectionOpened:
     attempt: AttemptId | None = None  # of the Dial that this answers
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@keyword_value
 class BytesReceived:
     """A read returned bytes; at most 64 KiB, never none."""
 
@@ -128,7 +129,7 @@ class BytesReceived:
     data: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@keyword_value
 class ConnectionClosed:
     """A connection is gone. Exactly once for every ConnectionOpened."""
 
@@ -137,7 +138,7 @@ class ConnectionClosed:
     why: PeerClosing
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@keyword_value
 class WriteBlocked:
     """The kernel refused bytes: `refused` of this outbox stay, and writability is awaited.
 
@@ -150,7 +151,7 @@ class WriteBlocked:
     refused: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@keyword_value
 class WriteProgressed:
     """After WriteBlocked: the kernel took more; `refused` bytes are left (0: unblocked)."""
 
@@ -159,21 +160,21 @@ class WriteProgressed:
     refused: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@keyword_value
 class DeadlineReached:
     """The instant that `Server.next_deadline` named has come. Early or late does no harm."""
 
     at: Instant
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@keyword_value
 class TurnGranted:
     """The answer to Continue: other connections had their chance, go on."""
 
     at: Instant
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@keyword_value
 class DialFailed:
     """The answer to a Dial that did not connect."""
 
@@ -182,7 +183,7 @@ class DialFailed:
     error: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@keyword_value
 class PasswordVerified:
     """The answer to VerifyPassword. For a connection gone meanwhile it is dropped."""
 
@@ -192,7 +193,7 @@ class PasswordVerified:
     matches: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@keyword_value
 class ShutdownRequested:
     """Close every connection; the shell has closed the listeners."""
 

@@ -21,7 +21,7 @@ from natscore.facts import (
     SlowConsumerDetected,
     SubscriptionsChanged,
 )
-from natscore.wire.connect import ConnectOptions
+from natscore.wire.connect import NOTHING_SAID
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -67,7 +67,7 @@ class Connection:
         self.remote: Address = fact.remote
         self.awaits_login = fact.awaits_login
         self.account = account
-        self.options = ConnectOptions()
+        self.options = NOTHING_SAID
         self.subscriptions: dict[bytes, Subscription] = {}
         self.ended: CloseReason | None = None
         self.source = source

@@ -8,17 +8,18 @@ ClientOpts). Options of a later CONNECT are merged over the current ones.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any, Final
 
 import orjson
 
 from natscore.errors import malformed
+from natscore.values import value
 
-__all__ = ["ConnectOptions", "decode_connect", "is_json"]
+__all__ = ["NOTHING_SAID", "ConnectOptions", "decode_connect", "is_json"]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ConnectOptions:
     """What a client said of itself. Nothing here names an account that is obeyed."""
 
@@ -46,6 +47,9 @@ class ConnectOptions:
         version = f"v{self.version}" if self.version else ""
         return ":".join(part for part in (version, self.lang, self.name) if part)
 
+
+NOTHING_SAID: Final = ConnectOptions()
+"""Of a client before its first CONNECT."""
 
 # JSON key, in lower case: attribute (None: type-checked and ignored), type
 _KEYS: Final[dict[str, tuple[str | None, type]]] = {
@@ -95,13 +99,15 @@ def decode_connect(text: bytes, current: ConnectOptions) -> ConnectOptions:
     if not isinstance(document, dict):
         raise malformed()
     given: dict[str, Any] = {}
-    for key, value in document.items():
+    for key, said in document.items():
         attribute, wanted = _KEYS.get(key.lower(), (None, None))
-        if wanted is None or value is None:
+        if wanted is None or said is None:
             continue
         # bool is a subclass of int, and only ints of 64 bits exist in Go
-        if type(value) is not wanted or (isinstance(value, int) and not -(2**63) <= value < 2**63):
+        if type(said) is not wanted or (isinstance(said, int) and not -(2**63) <= said < 2**63):
             raise malformed()
         if attribute is not None:
-            given[attribute] = value
+            given[attribute] = said
+    if current is NOTHING_SAID:  # as good as always, and a fraction of the price
+        return ConnectOptions(**given)
     return replace(current, **given)
