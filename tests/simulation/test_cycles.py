@@ -38,8 +38,8 @@ def objects() -> Counter[str]:
 
 
 def ours(name: str) -> bool:
-    """Whether a type is one of natscore's; how many timers run changes with the moment."""
-    return name.startswith("natscore.") and not name.endswith(".TimerKey")
+    """Whether a type is one of natscore's."""
+    return name.startswith("natscore.")
 
 
 @contextmanager

@@ -28,7 +28,7 @@ from natscore.connection import client
 from natscore.connection.context import Context
 from natscore.connection.lifecycle import Lifecycle
 from natscore.connection.pressure import Pressure
-from natscore.connection.session import Phase, Session, Timer, TimerKey
+from natscore.connection.session import Phase, Session, Timer
 from natscore.connection.states import CLIENT_LIFETIME
 from natscore.connection.trace import trace_ops, trace_outputs, trace_publish, trace_removals
 from natscore.dataplane import PureDataPlane, Stop
@@ -64,6 +64,7 @@ if TYPE_CHECKING:
 
     from natscore.authentication import Authenticator
     from natscore.cells import Outbox
+    from natscore.connection.session import TimerKey
     from natscore.dataplane import DataPlane
     from natscore.effects import Effect
     from natscore.entropy import Xorshift64
@@ -268,9 +269,10 @@ class Server:
             key = self._deadlines.due(event.at.monotonic_ns)
             if key is None:
                 return
-            session = self._lifecycle.sessions.get(key.cid)
+            cid, timer = key
+            session = self._lifecycle.sessions.get(cid)
             if session is not None:
-                self._guard(session, self._expired[key.timer])
+                self._guard(session, self._expired[timer])
 
     def _turn_granted(self, event: TurnGranted) -> None:
         self._continue_asked = False

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from natscore import errors
 from natscore.authentication import Login, Refuse, Wait
-from natscore.connection.session import Phase, Timer, TimerKey
+from natscore.connection.session import Phase, Timer
 from natscore.effects import Level, VerifyPassword
 from natscore.events import AttemptId
 from natscore.facts import AuthenticationFailed, ClientConnected, SubscriptionsChanged, Wanted
@@ -82,8 +82,8 @@ def admit(context: Context, session: Session, anonymous: int) -> None:
         most = options.unauthenticated_per_address_max
         if most and anonymous > most:
             raise errors.unauthenticated_exceeded()
-        context.deadlines.set(TimerKey(cid, Timer.LOGIN), now + options.auth_timeout_ns)
-    context.deadlines.set(TimerKey(cid, Timer.PING), now + options.ping_interval_ns)
+        context.deadlines.set((cid, Timer.LOGIN), now + options.auth_timeout_ns)
+    context.deadlines.set((cid, Timer.PING), now + options.ping_interval_ns)
 
 
 def connect(context: Context, session: Session, ops: Ops) -> Iterator[Fact]:
@@ -133,7 +133,7 @@ def _bind(context: Context, session: Session, verdict: Accept, said: ConnectOpti
     if said.account or said.new_account:  # no field of CONNECT chooses an account
         yield from _refuse(context, session, said)
         raise errors.authorization_violation()
-    context.deadlines.cancel(TimerKey(connection.cid, Timer.LOGIN))
+    context.deadlines.cancel((connection.cid, Timer.LOGIN))
     # A repeated CONNECT starts afresh, as in 2.12.10 and later. What was subscribed before the first one,
     # on an open server, stands, but no subscription follows a client into another account.
     starts_afresh = session.has_connected or verdict.account != connection.account.name
@@ -280,10 +280,10 @@ def ping_timer(context: Context, session: Session) -> None:
         session.pings_out += 1
         session.ping_sent_ns = now
         connection.outbox.write(b"PING\r\n")
-    context.deadlines.set(TimerKey(connection.cid, Timer.PING), now + interval)
+    context.deadlines.set((connection.cid, Timer.PING), now + interval)
 
 
 def _arm_first_ping(context: Context, session: Session) -> None:
     delay = min(context.options.ping_interval_ns, _FIRST_PING_NS)
     delay += context.entropy.jitter.pick(max(delay // 5, 1))
-    context.deadlines.set(TimerKey(session.connection.cid, Timer.PING), context.at.monotonic_ns + delay)
+    context.deadlines.set((session.connection.cid, Timer.PING), context.at.monotonic_ns + delay)

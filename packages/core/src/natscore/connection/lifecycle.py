@@ -12,7 +12,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from natscore.connection.client import as_wanted
-from natscore.connection.session import Phase, Session, Timer, TimerKey
+from natscore.connection.session import TIMERS, Phase, Session
 from natscore.effects import Close, Level, PauseReading, ResumeReading
 from natscore.errors import CloseReason
 from natscore.events import PeerClosing
@@ -107,8 +107,8 @@ class Lifecycle:
             self.logged_in(session)
         session.phase = Phase.CLOSING
         connection.source.forget()
-        for timer in Timer:
-            context.deadlines.cancel(TimerKey(connection.cid, timer))
+        for timer in TIMERS:
+            context.deadlines.cancel((connection.cid, timer))
         self._settle(ConnectionEnded(connection.cid, reason))
         context.note_of(session, Level.DEBUG, "client_connection_closed", reason=reason)
         if not reason.flushes:

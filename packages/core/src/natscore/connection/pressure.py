@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from natscore.connection.session import Phase, Timer, TimerKey
+from natscore.connection.session import Phase, Timer
 from natscore.effects import Level
 from natscore.errors import CloseReason, UsageError
 from natscore.facts import SlowConsumerDetected
@@ -55,7 +55,7 @@ class Pressure:
         outbox = session.connection.outbox
         if event.refused == 0:
             outbox.blocked = False
-            self._context.deadlines.cancel(TimerKey(event.cid, Timer.WRITE))
+            self._context.deadlines.cancel((event.cid, Timer.WRITE))
         elif outbox.appended - outbox.size >= session.write_mark:  # what was refused then is written
             session.write_mark = outbox.appended
             self._arm(session)
@@ -91,7 +91,7 @@ class Pressure:
         elif behind and producer is not None and producer is not receiver and not producer.stalled:
             producer.stalled = True
             self._context.deadlines.set(
-                TimerKey(producer.connection.cid, Timer.STALL),
+                (producer.connection.cid, Timer.STALL),
                 self._context.at.monotonic_ns + STALL_NS,
             )
         self.hold(receiver)
@@ -131,7 +131,7 @@ class Pressure:
 
     def _arm(self, session: Session) -> None:
         self._context.deadlines.set(
-            TimerKey(session.connection.cid, Timer.WRITE),
+            (session.connection.cid, Timer.WRITE),
             self._context.at.monotonic_ns + self._context.options.write_deadline_ns,
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from natscore.state import Connection
     from natscore.wire.connect import ConnectOptions
 
-__all__ = ["Phase", "Session", "Timer", "TimerKey"]
+__all__ = ["TIMERS", "Phase", "Session", "Timer", "TimerKey"]
 
 
 class Phase(enum.Enum):
@@ -26,8 +26,8 @@ class Phase(enum.Enum):
     CLOSING = "closing"
 
 
-class Timer(enum.Enum):
-    """What a deadline of a connection is for."""
+class Timer(enum.IntEnum):
+    """What a deadline of a connection is for. Whole numbers, whose hash costs nothing."""
 
     LOGIN = enum.auto()
     PING = enum.auto()
@@ -35,11 +35,10 @@ class Timer(enum.Enum):
     STALL = enum.auto()
 
 
-class TimerKey(NamedTuple):
-    """A deadline's name."""
+TimerKey: TypeAlias = "tuple[ConnectionId, Timer]"
+"""A deadline's name."""
 
-    cid: ConnectionId
-    timer: Timer
+TIMERS: Final = tuple(Timer)
 
 
 class Session:
