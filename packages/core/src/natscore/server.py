@@ -64,12 +64,11 @@ if TYPE_CHECKING:
 
     from natscore.authentication import Authenticator
     from natscore.cells import Outbox
-    from natscore.connection.session import TimerKey
     from natscore.dataplane import DataPlane
     from natscore.effects import Effect
     from natscore.entropy import Xorshift64
     from natscore.events import ConnectionId, Event
-    from natscore.facts import Fact, Wanted
+    from natscore.facts import Fact
 
 __all__ = ["REACTORS", "Server", "StateCorruptedError"]
 
@@ -110,11 +109,12 @@ class Server:
         self._facts = facts
         self._events = 0
         self._has_started = False
-        self._context: Context  # this and the next two: from ServerStarted on
+        self._context: Context  # this and the next three: from ServerStarted on
+        self._plane: DataPlane
         self._lifecycle: Lifecycle
         self._pressure: Pressure
         self._refused: set[ConnectionId] = set()  # of a kind that this server does not take
-        self._deadlines: Deadlines[TimerKey] = Deadlines()
+        self._deadlines: Deadlines[tuple[ConnectionId, Timer]] = Deadlines()
         self._continue_asked = False
         self._shutting_down = False
         self._dispatch: dict[type[object], Callable[..., None]] = {
@@ -158,7 +158,7 @@ class Server:
             raise UsageError(f"{type(event).__name__} happens once, and first")
         context = self._context
         context.at, context.effects = event.at, []
-        self.state.plane.begin_turn(self.options.turn_output_max)
+        self._plane.begin_turn(self.options.turn_output_max)
         act(event)
         return self._finish(context)
 
@@ -202,7 +202,8 @@ class Server:
     def _start(self, event: ServerStarted) -> None:
         options = self.options
         entropy = Entropy(event.seed)
-        state = State(options, self._make_plane(entropy.choices))
+        self._plane = self._make_plane(entropy.choices)
+        state = State(options, self._plane)
         info = ServerInfo.of(options, event, auth_required=self._authenticator.requires_login)
         self._context = Context(options, state, self._authenticator, self._deadlines, entropy, info, event.at)
         self._lifecycle = Lifecycle(self._context, self._settle)
@@ -269,15 +270,14 @@ class Server:
             key = self._deadlines.due(event.at.monotonic_ns)
             if key is None:
                 return
-            cid, timer = key
-            session = self._lifecycle.sessions.get(cid)
+            session = self._lifecycle.sessions.get(key[0])
             if session is not None:
-                self._guard(session, self._expired[timer])
+                self._guard(session, self._expired[key[1]])
 
     def _turn_granted(self, event: TurnGranted) -> None:
         self._continue_asked = False
         turns = self._lifecycle.turns
-        while turns and self.state.plane.spend(0):
+        while turns and self._plane.spend(0):
             session = turns.popleft()
             session.waiting_turn = False
             if session.phase is not Phase.CLOSING:
@@ -318,7 +318,7 @@ class Server:
 
     def _parse(self, session: Session) -> None:
         """Run the source of a connection until it needs data, its turn is over, or it must wait."""
-        plane = self.state.plane
+        plane = self._plane
         source = session.connection.source
         heard = source.messages + source.pings
         while not (session.halted or session.waiting_turn):
@@ -336,7 +336,8 @@ class Server:
                 if ops[0][0] != b"PONG":
                     heard = -1
                 self._perform(session, ops)
-                trace_outputs(self._context, self._lifecycle.sessions)
+                if self.options.trace:
+                    trace_outputs(self._context, self._lifecycle.sessions)
                 if not plane.spend(OP_COST * len(ops)) and source.have:
                     self._lifecycle.queue(session)
             elif stop is Stop.MISS:
@@ -361,7 +362,8 @@ class Server:
                 raise errors.authorization_violation()
         if heard != source.messages + source.pings:
             session.heard_ns = self._context.at.monotonic_ns
-        self._pressure.weigh(session)  # its own answers count too
+        if source.have or session.connection.outbox.blocked or self._lifecycle.holdings.total:
+            self._pressure.weigh(session)  # its own answers count too
         self._lifecycle.regulate(session)
 
     def _go_on(self, session: Session) -> None:
@@ -387,25 +389,18 @@ class Server:
             self._settle(fact)
             if awaited and not session.connection.awaits_login:
                 self._lifecycle.logged_in(session)
-            if isinstance(fact, SubscriptionsChanged) and not self.state.plane.spend(
-                OP_COST * len(fact.removed)
-            ):
+            if isinstance(fact, SubscriptionsChanged) and not self._plane.spend(OP_COST * len(fact.removed)):
                 session.job = facts
                 self._lifecycle.queue(session)
                 return
 
     def _settle_traffic(self, session: Session | None) -> None:
         """Draw the consequences of what the data plane just did, for a session that may be held back."""
-        plane = self.state.plane
+        plane = self._plane
         if plane.exhausted:
-            gone: dict[ConnectionId, list[Wanted]] = {}
-            for subscription in plane.exhausted:
-                if subscription.node is not None:  # else its connection ended before this settle
-                    gone.setdefault(subscription.outbox.cid, []).append(client.as_wanted(subscription))
-            plane.exhausted.clear()
-            for cid, wanted in gone.items():
-                plane.spend(OP_COST * len(wanted))
-                self._settle(SubscriptionsChanged(cid, removed=tuple(wanted)))
+            for fact in client.end_exhausted(plane.exhausted):
+                plane.spend(OP_COST * len(fact.removed))
+                self._settle(fact)
         if plane.denied:
             for cid, subject, reply in plane.denied:
                 if (denied := self._lifecycle.sessions.get(cid)) is not None:
@@ -477,12 +472,13 @@ class Server:
                     self._lifecycle.end(self._lifecycle.sessions[outbox.cid], CloseReason.INTERNAL_ERROR)
 
     def _finish(self, context: Context) -> list[Effect]:
-        plane = self.state.plane
+        plane = self._plane
         if plane.exhausted or plane.strained or plane.denied:
             self._settle_traffic(None)  # delivered for a publisher that has ended, and reads no more
         self._pressure.relieve()
-        trace_outputs(self._context, self._lifecycle.sessions)
-        self.ready = ready = list(plane.ready)
+        if self.options.trace:
+            trace_outputs(context, self._lifecycle.sessions)
+        self.ready = ready = plane.ready[:]
         plane.ready.clear()
         for outbox in ready:
             outbox.ready = False

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from natscore.cells import Subscription
     from natscore.connection.context import Context
     from natscore.connection.session import Session
+    from natscore.events import ConnectionId
     from natscore.facts import Fact
     from natscore.wire.connect import ConnectOptions
 
@@ -44,6 +45,7 @@ __all__ = [
     "as_wanted",
     "change_subscriptions",
     "connect",
+    "end_exhausted",
     "finish_login",
     "greet",
     "ignore_info",
@@ -155,6 +157,16 @@ def _bind(context: Context, session: Session, verdict: Accept, said: ConnectOpti
 def as_wanted(subscription: Subscription) -> Wanted:
     """A subscription as a value."""
     return Wanted(subscription.sid, subscription.subject, subscription.queue)
+
+
+def end_exhausted(exhausted: list[Subscription]) -> list[SubscriptionsChanged]:
+    """The end of subscriptions that reached their max, a fact for each connection. Empties the list."""
+    gone: dict[ConnectionId, list[Wanted]] = {}
+    for subscription in exhausted:
+        if subscription.node is not None:  # else its connection ended before this settle
+            gone.setdefault(subscription.outbox.cid, []).append(as_wanted(subscription))
+    exhausted.clear()
+    return [SubscriptionsChanged(cid, removed=tuple(wanted)) for cid, wanted in gone.items()]
 
 
 def change_subscriptions(context: Context, session: Session, ops: Ops) -> Iterator[Fact]:

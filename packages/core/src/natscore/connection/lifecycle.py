@@ -89,10 +89,8 @@ class Lifecycle:
 
     def regulate(self, session: Session) -> None:
         """Tell the shell whether to read from a connection, when that has changed."""
-        if session.phase is Phase.CLOSING:
-            return
         pause = session.waiting_turn or session.halted
-        if pause != session.paused:
+        if pause != session.paused and session.phase is not Phase.CLOSING:
             session.paused = pause
             cid = session.connection.cid
             self._context.effects.append(PauseReading(cid) if pause else ResumeReading(cid))

@@ -26,6 +26,9 @@ class Phase(enum.Enum):
     CLOSING = "closing"
 
 
+_STANDING_STILL: Final = (Phase.VERIFYING, Phase.CLOSING)
+
+
 class Timer(enum.IntEnum):
     """What a deadline of a connection is for. Whole numbers, whose hash costs nothing."""
 
@@ -92,4 +95,4 @@ class Session:
     @property
     def halted(self) -> bool:
         """Whether nothing may be parsed now."""
-        return self.stalled or self.job is not None or self.phase in (Phase.VERIFYING, Phase.CLOSING)
+        return self.stalled or self.job is not None or self.phase in _STANDING_STILL

@@ -36,9 +36,7 @@ def trace_publish(context: Context, session: Session, op: bytes) -> None:
 
 
 def trace_outputs(context: Context, sessions: Mapping[ConnectionId, Session]) -> None:
-    """When the protocol is traced, show what was appended to outboxes since the last time."""
-    if not context.options.trace:
-        return
+    """Show what was appended to outboxes since the last time."""
     for outbox in context.state.plane.ready:
         session = sessions.get(outbox.cid)
         if session is not None:
