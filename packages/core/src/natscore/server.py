@@ -384,12 +384,14 @@ class Server:
     def _settle_all(self, session: Session, facts: Iterator[Fact]) -> None:
         """Settle the facts of one op, each before the handler goes on; if they are many, in several turns."""
         session.job = None
+        connection, settle, spend = session.connection, self._settle, self._plane.spend
+        awaited = connection.awaits_login
         for fact in facts:
-            awaited = session.connection.awaits_login
-            self._settle(fact)
-            if awaited and not session.connection.awaits_login:
+            settle(fact)
+            if awaited and not connection.awaits_login:
+                awaited = False
                 self._lifecycle.logged_in(session)
-            if isinstance(fact, SubscriptionsChanged) and not self._plane.spend(OP_COST * len(fact.removed)):
+            if isinstance(fact, SubscriptionsChanged) and not spend(OP_COST * len(fact.removed)):
                 session.job = facts
                 self._lifecycle.queue(session)
                 return
@@ -449,7 +451,7 @@ class Server:
 
     def _settle(self, fact: Fact) -> None:
         """Fold a fact and let every reactor answer it, before anything else is looked at."""
-        state = self.state
+        state = self._context.state
         try:
             state.fold(fact)
         except Exception as bug:
@@ -459,7 +461,7 @@ class Server:
         if self.options.trace and isinstance(fact, SubscriptionsChanged):
             trace_removals(self._context, self._lifecycle.sessions[fact.cid], fact)
         for reactor in REACTORS:
-            marks = [(outbox, outbox.appended) for outbox in state.link_outboxes()]
+            marks = [(link, link.appended) for link in state.link_outboxes()] if state.audiences else ()
             try:
                 reactor(state, fact)
             except Exception as bug:

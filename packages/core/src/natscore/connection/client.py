@@ -172,43 +172,37 @@ def end_exhausted(exhausted: list[Subscription]) -> list[SubscriptionsChanged]:
 def change_subscriptions(context: Context, session: Session, ops: Ops) -> Iterator[Fact]:
     """SUB and UNSUB in a row: one fact, unless a sid occurs twice (section 8)."""
     connection = session.connection
+    cid = connection.cid
     outbox = connection.outbox
     verbose = connection.options.verbose
     limit = context.options.max_subscriptions
+    tokens_max = context.options.max_subject_tokens
     subscriptions = connection.subscriptions
     added: dict[bytes, Wanted] = {}
     removed: list[Wanted] = []
     limited: list[tuple[bytes, int]] = []
     touched: set[bytes] = set()
     for name, words in ops:
-        sid = words[-1] if name == b"SUB" else words[0]
+        subscribes = name == b"SUB"
+        sid = words[-1] if subscribes else words[0]
         if sid in touched:
-            yield SubscriptionsChanged(connection.cid, tuple(added.values()), tuple(removed), tuple(limited))
+            yield SubscriptionsChanged(cid, tuple(added.values()), tuple(removed), tuple(limited))
             added, removed, limited, touched = {}, [], [], set()
         touched.add(sid)
-        if name == b"SUB":
+        if subscribes:
             subject = words[0]
             queue = words[1] if len(words) == 3 else None
-            held = len(subscriptions) + len(added) - len(removed)
-            refusal = _refusal_of(context, subject, queue, held, limit)
+            refusal = None
+            if queue is not None or limit or tokens_max:
+                held = len(subscriptions) + len(added) - len(removed)
+                refusal = _refusal_of(context, subject, queue, held, limit)
             if refusal is None and sid not in subscriptions:
                 if is_valid(subject):
                     added[sid] = Wanted(sid, subject, queue)
                 else:
                     refusal = errors.invalid_subject()
             if refusal is not None:
-                assert refusal.wire_text is not None
-                outbox.write(b"-ERR '" + refusal.wire_text + b"'\r\n")
-                denied = refusal.wire_text.startswith(b"Permissions")
-                context.note_of(
-                    session,
-                    Level.ERROR if denied else Level.DEBUG,
-                    "subscription_violation" if denied else "subscription_refused",
-                    subject=subject,
-                    queue=queue,
-                    sid=sid,
-                    text=refusal.wire_text,
-                )
+                _report_refusal(context, session, refusal, sid, subject, queue)
                 continue
         else:
             subscription = subscriptions.get(sid)
@@ -221,7 +215,29 @@ def change_subscriptions(context: Context, session: Session, ops: Ops) -> Iterat
         if verbose:
             outbox.write(b"+OK\r\n")
     if added or removed or limited:
-        yield SubscriptionsChanged(connection.cid, tuple(added.values()), tuple(removed), tuple(limited))
+        yield SubscriptionsChanged(cid, tuple(added.values()), tuple(removed), tuple(limited))
+
+
+def _report_refusal(
+    context: Context,
+    session: Session,
+    refusal: errors.Violation,
+    sid: bytes,
+    subject: bytes,
+    queue: bytes | None,
+) -> None:
+    assert refusal.wire_text is not None
+    session.connection.outbox.write(b"-ERR '" + refusal.wire_text + b"'\r\n")
+    denied = refusal.wire_text.startswith(b"Permissions")
+    context.note_of(
+        session,
+        Level.ERROR if denied else Level.DEBUG,
+        "subscription_violation" if denied else "subscription_refused",
+        subject=subject,
+        queue=queue,
+        sid=sid,
+        text=refusal.wire_text,
+    )
 
 
 def _refusal_of(
