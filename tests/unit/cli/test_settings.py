@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from natscore.effects import Level
 from natscore.options import Options
 from natscore_cli.arguments import StartRefused, parse
 from natscore_cli.settings import LogSettings, Settings, resolve
@@ -22,7 +23,9 @@ def refusal(*words: str) -> str:
 
 
 def test_without_flags_the_defaults_of_the_options_hold_but_for_memory() -> None:
-    assert settings() == Settings(options=Options(memory_max=4 * GIBIBYTE), log=LogSettings())
+    assert settings() == Settings(
+        options=Options(memory_max=4 * GIBIBYTE, note_level=Level.INFO), log=LogSettings()
+    )
 
 
 def test_memory_max_is_half_of_the_memory_unless_given() -> None:
@@ -75,7 +78,7 @@ def test_flags_reach_the_shell() -> None:
     )
 
     assert found == Settings(
-        options=Options(memory_max=4 * GIBIBYTE),
+        options=Options(memory_max=4 * GIBIBYTE, note_level=Level.DEBUG),
         log=LogSettings(file="server.log", format="json", time=False, utc=True, debug=True, trace=False),
         backend="trio",
         uvloop=False,
@@ -103,6 +106,7 @@ def test_debug_and_trace_are_switched_apart_and_together(flag: str, debug: bool,
     found = settings(flag)
 
     assert (found.log.debug, found.log.trace, found.options.trace) == (debug, trace, trace)
+    assert found.options.note_level == (Level.TRACE if trace else Level.DEBUG if debug else Level.INFO)
 
 
 @pytest.mark.parametrize(

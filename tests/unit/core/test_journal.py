@@ -75,7 +75,7 @@ def read(journal: bytes) -> list[tuple[Event, int]]:
     return list(read_journal(io.BytesIO(journal).read)[1])
 
 
-def recorder(write: Callable[[bytes], object], size_max: int = 1 << 20, **options: str) -> Recorder:
+def recorder(write: Callable[[bytes], object], size_max: int = 1 << 20, **options: str | int) -> Recorder:
     return Recorder(Server(Options(**options)), write, size_max)  # type: ignore[arg-type]
 
 
@@ -103,11 +103,11 @@ def test_every_kind_of_event_was_tried() -> None:
 
 def test_the_options_are_read_as_they_were() -> None:
     written = io.BytesIO()
-    recorder(written.write, user="u", password="p", server_name="sübject")
+    recorder(written.write, user="u", password="p", server_name="sübject", note_level=Level.INFO)
 
     options, events = read_journal(io.BytesIO(written.getvalue()).read)
 
-    assert options == Options(user="u", password="p", server_name="sübject")
+    assert options == Options(user="u", password="p", server_name="sübject", note_level=Level.INFO)
     assert list(events) == []
 
 

@@ -60,6 +60,18 @@ def test_a_server_starts_once_and_first() -> None:
         bare.start()
 
 
+def test_notes_below_the_level_are_not_made_and_the_others_are() -> None:
+    everything, errors_only = BareServer(), BareServer(note_level=Level.ERROR)
+
+    assert [note.level for note in of_type(everything.open(5), Note)] == [Level.DEBUG]
+    assert of_type(errors_only.open(5), Note) == []
+    assert [note.level for note in of_type(everything.receive(5, b"HUH\r\n"), Note)] == [
+        Level.ERROR,
+        Level.DEBUG,
+    ]
+    assert [note.level for note in of_type(errors_only.receive(5, b"HUH\r\n"), Note)] == [Level.ERROR]
+
+
 def test_an_event_of_an_unknown_connection_breaks_the_contract_and_changes_nothing() -> None:
     bare = BareServer()
     before = bare.server.state.summary()

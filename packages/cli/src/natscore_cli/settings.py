@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
+from natscore.effects import Level
 from natscore.errors import ConfigError
 from natscore.options import Options
 from natscore_cli.arguments import StartRefused
@@ -73,7 +74,7 @@ def resolve(given: Given, *, memory_bytes: int) -> Settings:
     if backend == "trio" and chosen("uvloop", False):
         raise StartRefused("--uvloop and --backend trio exclude each other")
     return Settings(
-        options=_options(values, memory_bytes=memory_bytes, trace=trace),
+        options=_options(values, memory_bytes=memory_bytes, debug=debug, trace=trace),
         log=LogSettings(
             file=chosen("log_file", None),
             format=chosen("log_format", "text"),
@@ -108,7 +109,7 @@ _UNLIMITED: Final = {
 _FIELDS: Final = frozenset(field.name for field in fields(Options))
 
 
-def _options(values: dict[str, Value], *, memory_bytes: int, trace: bool) -> Options:
+def _options(values: dict[str, Value], *, memory_bytes: int, debug: bool, trace: bool) -> Options:
     settings: dict[str, object] = {
         "memory_max": max(memory_bytes // 2, 1),
         "fast_producer_stall": not values.get("no_fast_producer_stall", False),
@@ -120,6 +121,7 @@ def _options(values: dict[str, Value], *, memory_bytes: int, trace: bool) -> Opt
         unlimited = _UNLIMITED.get(name)
         settings[name] = value if unlimited is None or int(value) >= 0 else unlimited
     settings["trace"] = trace
+    settings["note_level"] = Level.TRACE if trace else Level.DEBUG if debug else Level.INFO
     try:
         return Options(**settings)  # type: ignore[arg-type]  # fields by name; flags.py gives their kinds
     except ConfigError as error:

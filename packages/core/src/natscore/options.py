@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Final
 
+from natscore.effects import Level
 from natscore.errors import ConfigError
 
 __all__ = ["MILLISECOND", "SECOND", "Options"]
@@ -53,7 +54,8 @@ class Options:
     token: str = field(default="", repr=False)
     auth_timeout_ns: int = 2 * SECOND
 
-    # what is traced; the log itself is the shell's
+    # what is noted and traced; the log itself is the shell's
+    note_level: int = Level.TRACE  # notes of a lower level are not made
     trace: bool = False
     max_traced_msg_len: int = 0  # 0: whole payloads
 

@@ -57,7 +57,7 @@ from natscore.plan import compile_plan
 from natscore.state import State
 from natscore.topology.links import tell_links
 from natscore.turn import DELIVERY_COST, OP_COST
-from natscore.wire.info import ServerInfo, advertised_address
+from natscore.wire.info import ServerInfo
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -211,12 +211,8 @@ class Server:
         self._has_started = True
 
     def _listener_opened(self, event: ListenerOpened) -> None:
-        if event.kind is not ConnectionKind.CLIENT:
-            return
-        info = self.info
-        info.host, info.port = event.address.host, event.address.port
-        if self.options.client_advertise:
-            info.host, info.port = advertised_address(self.options.client_advertise, event.address.port)
+        if event.kind is ConnectionKind.CLIENT:
+            self._context.info = self.info.listening(event.address, self.options.client_advertise)
 
     def _connection_opened(self, event: ConnectionOpened) -> None:
         context = self._context

@@ -50,12 +50,16 @@ class Context:
         self.attempts = 0  # effects that wait for an answer get their number here
 
     def note(self, level: Level, name: str, **fields: object) -> None:
-        """Report something worth a log line."""
+        """Report something worth a log line, if its level is worth it."""
+        if level < self.options.note_level:
+            return
         self.state.plane.spend(_NOTE_COST)
         self.effects.append(Note(level, name, fields))
 
     def note_of(self, session: Session, level: Level, name: str, **fields: object) -> None:
         """The same, about one connection."""
+        if level < self.options.note_level:
+            return
         connection = session.connection
         self.state.plane.spend(_NOTE_COST)
         self.effects.append(

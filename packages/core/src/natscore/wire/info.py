@@ -8,15 +8,16 @@ before the CRLF.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import field, replace
 from typing import TYPE_CHECKING, Final
 
 import orjson
 
+from natscore.values import value
 from natscore.version import PRODUCT
 
 if TYPE_CHECKING:
-    from natscore.events import ServerStarted
+    from natscore.events import Address, ServerStarted
     from natscore.options import Options
 
 __all__ = ["PROTOCOL_RELEASE", "ServerInfo", "advertised_address", "encode_info"]
@@ -25,7 +26,7 @@ PROTOCOL_RELEASE: Final = "2.14.5"
 """The NATS release whose protocol is spoken; clients switch features on it (ADR 0003)."""
 
 
-@dataclass(slots=True)
+@value
 class ServerInfo:
     """The part of INFO that is the same for every client of a server."""
 
@@ -38,6 +39,25 @@ class ServerInfo:
     auth_required: bool
     max_payload: int
     product: str  # our own name and version; clients ignore keys they do not know
+    head: bytes = field(init=False, repr=False, compare=False)  # INFO up to what differs by client
+    tail: bytes = field(init=False, repr=False, compare=False)  # and behind that
+
+    def __post_init__(self) -> None:
+        document: dict[str, object] = {
+            "server_id": self.server_id,
+            "server_name": self.server_name,
+            "version": PROTOCOL_RELEASE,
+            "proto": 1,
+            "go": self.runtime,
+            "host": self.host,
+            "port": self.port,
+            "headers": self.headers,
+        }
+        if self.auth_required:
+            document["auth_required"] = True
+        document["max_payload"] = self.max_payload
+        object.__setattr__(self, "head", b"INFO " + _encoded(document)[:-1] + b",")
+        object.__setattr__(self, "tail", b"," + _encoded({"natscore": self.product})[1:] + b" \r\n")
 
     @classmethod
     def of(cls, options: Options, started: ServerStarted, *, auth_required: bool) -> ServerInfo:
@@ -54,6 +74,13 @@ class ServerInfo:
             product=PRODUCT,
         )
 
+    def listening(self, address: Address, advertised: str) -> ServerInfo:
+        """The same when the listener is bound to `address`, and clients shall be told of `advertised`."""
+        host, port = address.host, address.port
+        if advertised:
+            host, port = advertised_address(advertised, port)
+        return replace(self, host=host, port=port)
+
 
 def encode_info(
     info: ServerInfo,
@@ -68,20 +95,7 @@ def encode_info(
     `account` is given in the INFO that follows the first PONG: it brings
     `connect_info` and `remote_account` with it (section 19.1).
     """
-    document: dict[str, object] = {
-        "server_id": info.server_id,
-        "server_name": info.server_name,
-        "version": PROTOCOL_RELEASE,
-        "proto": 1,
-        "go": info.runtime,
-        "host": info.host,
-        "port": info.port,
-        "headers": info.headers,
-    }
-    if info.auth_required:
-        document["auth_required"] = True
-    document["max_payload"] = info.max_payload
-    document["client_id"] = client_id
+    document: dict[str, object] = {"client_id": client_id}
     if client_ip:
         document["client_ip"] = client_ip
     if nonce:
@@ -89,10 +103,12 @@ def encode_info(
     if account is not None:
         document["connect_info"] = True
         document["remote_account"] = account
-    document["natscore"] = info.product
+    return info.head + _encoded(document)[1:-1] + info.tail
+
+
+def _encoded(document: dict[str, object]) -> bytes:
     body = orjson.dumps(document)
-    body = body.replace(b"<", b"\\u003c").replace(b">", b"\\u003e").replace(b"&", b"\\u0026")
-    return b"INFO " + body + b" \r\n"
+    return body.replace(b"<", b"\\u003c").replace(b">", b"\\u003e").replace(b"&", b"\\u0026")
 
 
 def advertised_address(text: str, port: int) -> tuple[str, int]:
