@@ -119,7 +119,10 @@ class AsyncioBackend:
 
         A client that sends and then resets would stay connected: its bytes were read, its end never is.
         """
-        self._call(ready)
+        try:
+            ready()
+        except Exception as bug:
+            self._failed(bug)
         if sock in self._watched and sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
             self._loop.remove_reader(sock)
             self._loop.add_reader(sock, self._call_on_libuv, sock, ready)

@@ -217,9 +217,9 @@ class Runtime:
             return
         finally:
             self._feeding = False
-        deadline = server.next_deadline()
-        if deadline != self._alarm.armed_ns:
-            self._alarm.arm(deadline)
+        deadline, alarm = server.next_deadline(), self._alarm
+        if deadline is not None and (alarm.armed_ns is None or deadline < alarm.armed_ns):
+            alarm.arm(deadline)
 
     def _next_event(self) -> Event | None:
         """What to handle next: refusals first. Their figure is that of this instant, for the refusals of

@@ -162,14 +162,17 @@ class Stream:
         """Write until the outbox is empty (True) or the kernel refuses (False). Raises OSError."""
         sock = self._socket
         try:
-            while size := outbox.size:
+            left = outbox.size
+            while left:
                 blocks = outbox.blocks(WRITE_MAX)
                 if len(blocks) == 1:
-                    outbox.advance(sock.send(blocks[0]))
-                elif size < LARGE_BLOCK:
-                    outbox.advance(sock.send(b"".join(blocks)))
+                    taken = sock.send(blocks[0])
+                elif left < LARGE_BLOCK:
+                    taken = sock.send(b"".join(blocks))
                 else:
-                    outbox.advance(sock.sendmsg(gathered(blocks)))
+                    taken = sock.sendmsg(gathered(blocks))
+                outbox.advance(taken)
+                left -= taken
         except (BlockingIOError, InterruptedError):
             return False
         return True
@@ -258,9 +261,10 @@ class Stream:
         self._finish(why)
 
     def _finish(self, why: PeerClosing) -> None:
-        self._close()
         shell = self._shell
-        shell.cancel_call(self._give_up)
+        if self.state is not State.OPEN:
+            shell.cancel_call(self._give_up)
+        self._close()
         shell.forget(self.cid)
         shell.feed(ConnectionClosed(at=shell.now(), cid=self.cid, why=why))
 
