@@ -74,6 +74,7 @@ class AsyncioBackend:
         self._loop = asyncio.get_running_loop()
         self._on_libuv = type(self._loop).__module__.partition(".")[0] == "uvloop"
         self._watched: set[socket.socket] = set()  # read from, on libuv; its remove_reader does not tell
+        self._written: set[socket.socket] = set()  # few: most sockets are closed without one refusal
         self._wake = wake
         self._failed = failed
         self._timer: asyncio.TimerHandle | None = None
@@ -90,15 +91,17 @@ class AsyncioBackend:
         self._loop.remove_reader(sock)
 
     def start_writing(self, sock: socket.socket, ready: Callback) -> None:
+        self._written.add(sock)
         self._loop.add_writer(sock, self._call, ready)
 
     def stop_writing(self, sock: socket.socket) -> None:
+        self._written.discard(sock)
         self._loop.remove_writer(sock)
 
     def release(self, sock: socket.socket) -> None:
-        self._watched.discard(sock)
-        self._loop.remove_reader(sock)
-        self._loop.remove_writer(sock)
+        self.stop_reading(sock)
+        if sock in self._written:
+            self.stop_writing(sock)
 
     def after_others(self, act: Callback) -> None:
         # Callbacks run in rounds, and each round begins with a select: whatever is ready now is in

@@ -170,7 +170,7 @@ def end_exhausted(exhausted: list[Subscription]) -> list[SubscriptionsChanged]:
 
 
 def change_subscriptions(context: Context, session: Session, ops: Ops) -> Iterator[Fact]:
-    """SUB and UNSUB in a row: one fact, unless a sid occurs twice (section 8)."""
+    """SUB and UNSUB in a row: one fact, unless a sid that it changes occurs again (section 8)."""
     connection = session.connection
     cid = connection.cid
     outbox = connection.outbox
@@ -179,16 +179,14 @@ def change_subscriptions(context: Context, session: Session, ops: Ops) -> Iterat
     tokens_max = context.options.max_subject_tokens
     subscriptions = connection.subscriptions
     added: dict[bytes, Wanted] = {}
-    removed: list[Wanted] = []
-    limited: list[tuple[bytes, int]] = []
-    touched: set[bytes] = set()
+    removed: dict[bytes, Wanted] = {}
+    limited: dict[bytes, int] = {}
     for name, words in ops:
         subscribes = name == b"SUB"
         sid = words[-1] if subscribes else words[0]
-        if sid in touched:
-            yield SubscriptionsChanged(cid, tuple(added.values()), tuple(removed), tuple(limited))
-            added, removed, limited, touched = {}, [], [], set()
-        touched.add(sid)
+        if sid in added or sid in removed or sid in limited:
+            yield _changed(cid, added, removed, limited)
+            added, removed, limited = {}, {}, {}
         if subscribes:
             subject = words[0]
             queue = words[1] if len(words) == 3 else None
@@ -209,13 +207,19 @@ def change_subscriptions(context: Context, session: Session, ops: Ops) -> Iterat
             if subscription is not None:
                 maximum = int(words[1]) if len(words) == 2 and _DIGITS(words[1]) else 0
                 if maximum > subscription.delivered:
-                    limited.append((sid, maximum))
+                    limited[sid] = maximum
                 else:
-                    removed.append(as_wanted(subscription))
+                    removed[sid] = as_wanted(subscription)
         if verbose:
             outbox.write(b"+OK\r\n")
     if added or removed or limited:
-        yield SubscriptionsChanged(cid, tuple(added.values()), tuple(removed), tuple(limited))
+        yield _changed(cid, added, removed, limited)
+
+
+def _changed(
+    cid: ConnectionId, added: dict[bytes, Wanted], removed: dict[bytes, Wanted], limited: dict[bytes, int]
+) -> SubscriptionsChanged:
+    return SubscriptionsChanged(cid, (*added.values(),), (*removed.values(),), (*limited.items(),))
 
 
 def _report_refusal(
