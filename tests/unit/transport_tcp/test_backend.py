@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import select
 import socket
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
@@ -13,7 +14,14 @@ import anyio.lowlevel
 import pytest
 
 from natscore.errors import ConfigError
-from natscore_tcp.backend import AsyncioBackend, Backend, TrioBackend, backend_options, current_backend
+from natscore_tcp.backend import (
+    AsyncioBackend,
+    Backend,
+    EpollBackend,
+    TrioBackend,
+    backend_options,
+    current_backend,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -21,6 +29,13 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.anyio
 
 ROUNDS = 20  # turns of the event loop after which something that has not happened will not
+
+
+@pytest.fixture(autouse=True, params=["as it is", "without epoll"])
+def system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, anyio_backend_name: str) -> None:
+    """What the system offers us on asyncio: other systems than Linux have no epoll."""
+    if request.param == "without epoll" and anyio_backend_name == "asyncio":
+        monkeypatch.delattr(select, "epoll", raising=False)
 
 
 class Counting:
@@ -93,7 +108,8 @@ def empty(sock: socket.socket) -> None:
 
 async def test_backend_is_that_of_the_running_loop(anyio_backend_name: str) -> None:
     async with on_this_loop() as loop:
-        expected = {"asyncio": AsyncioBackend, "trio": TrioBackend}[anyio_backend_name]
+        on_asyncio = EpollBackend if hasattr(select, "epoll") else AsyncioBackend
+        expected = {"asyncio": on_asyncio, "trio": TrioBackend}[anyio_backend_name]
         assert type(loop.backend) is expected
 
 

@@ -5,7 +5,8 @@ task or a queue would cost more than the message (ADR 0006). All that is asked o
 a backend is to call a plain function when a socket can be read or written, once
 in a while at an instant, and after other sockets had their chance.
 
-asyncio (and uvloop)  one `add_reader` for the life of a socket, `add_writer` only while
+asyncio (and uvloop)  on Linux one epoll of ours, which the loop watches; elsewhere one
+                      `add_reader` for the life of a socket, and `add_writer` only while
                       the kernel refuses bytes
 trio                  one task per socket that waits for readability; one more for each
                       socket whose bytes the kernel ever refused
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import select
 import socket
 import sys
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias
@@ -32,7 +34,15 @@ if TYPE_CHECKING:
 
     Callback: TypeAlias = Callable[[], None]
 
-__all__ = ["AsyncioBackend", "Backend", "BackendName", "TrioBackend", "backend_options", "current_backend"]
+__all__ = [
+    "AsyncioBackend",
+    "Backend",
+    "BackendName",
+    "EpollBackend",
+    "TrioBackend",
+    "backend_options",
+    "current_backend",
+]
 
 BackendName: TypeAlias = Literal["asyncio", "trio"]
 
@@ -135,6 +145,79 @@ class AsyncioBackend:
             act()
         except Exception as bug:
             self._failed(bug)
+
+
+class EpollBackend(AsyncioBackend):
+    """The same on Linux: the loop watches one epoll, which watches all sockets.
+
+    A loop that watches a socket itself makes handles for it, and libuv four system calls where one will
+    do. Nor does an epoll lose sight of a socket that has an error, as libuv does.
+    """
+
+    def __init__(self, wake: Callback, failed: Callable[[Exception], None]) -> None:
+        super().__init__(wake, failed)
+        self._epoll = select.epoll()
+        self._readers: dict[int, Callback] = {}  # by descriptor; who is in neither is not in the epoll
+        self._writers: dict[int, Callback] = {}
+        self._loop.add_reader(self._epoll.fileno(), self._serve_ready)
+
+    def start_reading(self, sock: socket.socket, ready: Callback) -> None:
+        self._change(sock, self._readers, ready)
+
+    def stop_reading(self, sock: socket.socket) -> None:
+        self._change(sock, self._readers, None)
+
+    def start_writing(self, sock: socket.socket, ready: Callback) -> None:
+        self._change(sock, self._writers, ready)
+
+    def stop_writing(self, sock: socket.socket) -> None:
+        self._change(sock, self._writers, None)
+
+    def release(self, sock: socket.socket) -> None:
+        descriptor = sock.fileno()
+        reading, writing = self._readers.pop(descriptor, None), self._writers.pop(descriptor, None)
+        if reading is not None or writing is not None:
+            self._epoll.unregister(descriptor)
+
+    def close(self) -> None:
+        super().close()
+        if not self._epoll.closed:
+            self._loop.remove_reader(self._epoll.fileno())
+            self._epoll.close()
+
+    def _change(self, sock: socket.socket, callbacks: dict[int, Callback], ready: Callback | None) -> None:
+        descriptor = sock.fileno()
+        before = self._mask(descriptor)
+        if ready is None:
+            callbacks.pop(descriptor, None)
+        else:
+            callbacks[descriptor] = ready
+        wanted = self._mask(descriptor)
+        if wanted == before:
+            return
+        if not before:
+            self._epoll.register(descriptor, wanted)
+        elif wanted:
+            self._epoll.modify(descriptor, wanted)
+        else:  # with an empty mask it would still tell of errors, again and again
+            self._epoll.unregister(descriptor)
+
+    def _mask(self, descriptor: int) -> int:
+        reading = select.EPOLLIN if descriptor in self._readers else 0
+        return reading | select.EPOLLOUT if descriptor in self._writers else reading
+
+    def _serve_ready(self) -> None:
+        """Call each socket that is ready once; what becomes ready meanwhile has its turn in the next round.
+
+        An error is told to whoever is there: reading, or writing, finds out what it is. A descriptor that
+        was closed and opened anew since the epoll was asked is called for nothing, which does no harm.
+        """
+        readers, writers = self._readers, self._writers
+        for descriptor, events in self._epoll.poll(0):
+            if events != select.EPOLLOUT and (ready := readers.get(descriptor)) is not None:
+                self._call(ready)
+            if events != select.EPOLLIN and (ready := writers.get(descriptor)) is not None:
+                self._call(ready)
 
 
 class TrioBackend:
@@ -257,7 +340,9 @@ class _Watch:
 
 def current_backend(group: TaskGroup, wake: Callback, failed: Callable[[Exception], None]) -> Backend:
     """The backend of the event loop that runs this. Its tasks are children of `group`."""
-    return TrioBackend(group, wake, failed) if _is_trio() else AsyncioBackend(wake, failed)
+    if _is_trio():
+        return TrioBackend(group, wake, failed)
+    return EpollBackend(wake, failed) if hasattr(select, "epoll") else AsyncioBackend(wake, failed)
 
 
 def _is_trio() -> bool:
