@@ -12,6 +12,7 @@ from natscore.plan import Plan
 from natscore.sublist import Entry
 from natscore.testing import World
 from tests.simulation.clients import QUIET_WITH_HEADERS, quiet_client
+from tests.support.pure import pure_sublist
 
 if TYPE_CHECKING:
     from natscore.state import Account
@@ -132,6 +133,7 @@ def test_new_pattern_beside_a_remembered_subject_is_heard_at_once() -> None:
 # -- plans -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.pure_plane
 def test_plans_of_several_subscriptions_are_remembered_up_to_a_bound() -> None:
     world = World(recording=False)
     server = world.server()
@@ -140,7 +142,7 @@ def test_plans_of_several_subscriptions_are_remembered_up_to_a_bound() -> None:
     for start in range(0, 10_000, 1_000):
         listener.send(b"".join(b"SUB *.%d %d\r\n" % (n, n) for n in range(start, start + 1_000)))
     producer = quiet_client(server)
-    sublist = account_of(server).sublist
+    sublist = pure_sublist(account_of(server).sublist)
 
     for _ in range(2):
         for start in range(0, 10_000, 1_000):
@@ -151,6 +153,7 @@ def test_plans_of_several_subscriptions_are_remembered_up_to_a_bound() -> None:
     assert listener.take().count(b"MSG ") == 2 * 2 * 10_000
 
 
+@pytest.mark.pure_plane
 def test_line_of_the_table_does_not_keep_alive_what_has_gone() -> None:
     world = World(recording=False)
     server = world.server()
@@ -167,6 +170,7 @@ def test_line_of_the_table_does_not_keep_alive_what_has_gone() -> None:
     assert {kind: living(kind) for kind in before} == before
 
 
+@pytest.mark.pure_plane
 def test_churn_beside_traffic_leaves_a_bounded_number_of_plans() -> None:
     """Each change of a `>` subscriber makes all plans anew; the old ones must go, and not only be marked."""
     world = World(recording=False)
@@ -186,6 +190,7 @@ def test_churn_beside_traffic_leaves_a_bounded_number_of_plans() -> None:
     assert len(account_of(server).table) <= 2 * GENERATION_MAX
 
 
+@pytest.mark.pure_plane
 def test_visitors_that_want_everything_cost_what_they_void_and_traffic_is_delivered() -> None:
     """1,000 come and go beside traffic on 1,000 subjects."""
     world = World(recording=False)
@@ -206,14 +211,15 @@ def test_visitors_that_want_everything_cost_what_they_void_and_traffic_is_delive
 
     assert listener.take().count(b"MSG s.") == 1_000 * 40 + 10 * 1_000
     assert visitor.take().count(b"MSG s.") == 1_000 * 40
-    assert len(account_of(server).sublist._plans) <= PLANS_MAX
+    assert len(pure_sublist(account_of(server).sublist)._plans) <= PLANS_MAX
 
 
+@pytest.mark.pure_plane
 def test_pattern_churn_leaves_nothing_behind() -> None:
     world = World(recording=False)
     server = world.server()
     client = quiet_client(server)
-    sublist = account_of(server).sublist
+    sublist = pure_sublist(account_of(server).sublist)
 
     for start in range(0, 20_000, 500):
         numbers = range(start, start + 500)
@@ -228,6 +234,7 @@ def test_pattern_churn_leaves_nothing_behind() -> None:
     assert sublist._root.is_empty
 
 
+@pytest.mark.pure_plane
 def test_lines_share_entries_of_their_plan() -> None:
     world = World(recording=False)
     server = world.server()

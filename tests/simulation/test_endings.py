@@ -70,8 +70,7 @@ def nothing_is_left(server: SimulatedServer) -> bool:
         and server.state.open_connections == 0
         and server.state.accounts["$G"].clients == 0
         and sublist.count == 0
-        and not sublist.literals
-        and not sublist.patterns
+        and not list(sublist.nodes())
     )
 
 

@@ -13,11 +13,13 @@ from natscore.events import BytesReceived
 from natscore.options import SECOND
 from natscore.testing import World
 from tests.simulation.clients import quiet_client
+from tests.support.pure import pure_source, pure_sublist
 
 if TYPE_CHECKING:
-    from natscore.cells import Source
+    from natscore import cells
     from natscore.effects import Effect
     from natscore.events import Event
+    from natscore.plane import Source
     from natscore.testing import ScriptedClient, SimulatedServer
 
 CONTROL_LINE_MAX: Final = 4_096
@@ -28,7 +30,7 @@ def source_of(server: SimulatedServer, client: ScriptedClient) -> Source:
     return server.state.connections[client.cid].source
 
 
-def kept(source: Source) -> int:
+def kept(source: cells.Source) -> int:
     """Bytes of memory that a source holds, overhead included."""
     return sys.getsizeof(source.buffer) + sum(map(sys.getsizeof, source.pieces)) + 8 * len(source.pieces)
 
@@ -118,6 +120,7 @@ def test_client_that_dribbles_instead_of_logging_in_is_cut_at_the_timeout(data: 
 
 
 @pytest.mark.slow
+@pytest.mark.pure_plane
 @pytest.mark.parametrize("step", [1, 2, 3, 600])
 def test_payload_that_is_dribbled_is_held_once_and_copied_a_bounded_number_of_times(step: int) -> None:
     world = World(recording=False)
@@ -126,7 +129,7 @@ def test_payload_that_is_dribbled_is_held_once_and_copied_a_bounded_number_of_ti
     client.send(b"SUB a 1\r\n")
     size = 1_048_576 if step > 3 else 65_536
     client.send(b"PUB a %d\r\n" % size)
-    source = source_of(server, client)
+    source = pure_source(source_of(server, client))
     joined = 0  # bytes that were moved from many blocks into one
     before = source.buffer
 
@@ -251,13 +254,14 @@ def test_subscription_of_thousands_of_tokens_comes_and_goes_without_recursion() 
         client.send(b"SUB " + deep + b" 1\r\nPUB " + subject + b" 2\r\nhi\r\nUNSUB 1\r\n")
 
     assert client.take() == (b"MSG " + subject + b" 1 2\r\nhi\r\n") * 20
-    assert not server.state.accounts["$G"].sublist.patterns
+    assert not list(server.state.accounts["$G"].sublist.nodes())
     client.send(b"SUB " + deep + b"*. 2\r\n")
     assert client.take() == b"-ERR 'Invalid Subject'\r\n"
     client.send(b"SUB " + deep + b"." + deep + b" 3\r\n")
     assert client.close_reason is CloseReason.MAX_CONTROL_LINE
 
 
+@pytest.mark.pure_plane
 def test_deep_trie_of_a_client_that_left_is_taken_down() -> None:
     world = World(recording=False)
     server = world.server()
@@ -270,4 +274,4 @@ def test_deep_trie_of_a_client_that_left_is_taken_down() -> None:
 
     assert sublist.count == 0
     assert sublist.match(b"1." + b"b.a." * 1_000 + b"c") == []
-    assert sublist._root.is_empty
+    assert pure_sublist(sublist)._root.is_empty

@@ -113,7 +113,7 @@ def test_message_with_headers_costs_one_copy_however_many_receivers_do_not_take_
     producer.send(b"HPUB a 12 500012\r\nNATS/1.0\r\n\r\n" + body + b"\r\n")
 
     waiting = [server.state.connections[subscriber.cid].outbox for subscriber in subscribers]
-    blocks = [block for outbox in waiting for block in outbox.chunks]
+    blocks = [block for outbox in waiting for block in outbox.blocks(1 << 40)]
     assert all(outbox.blocked for outbox in waiting)
     assert len({id(memoryview(block).obj) for block in blocks if len(block) > 65_536}) == 1
     for subscriber in subscribers:

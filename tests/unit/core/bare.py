@@ -58,7 +58,7 @@ class BareServer:
             ConnectionOpened(at=self.at, cid=ConnectionId(cid), kind=kind, remote=Address(host, 40_000 + cid))
         )
 
-    def receive(self, cid: int, data: bytes) -> list[Effect]:
+    def receive(self, cid: int, data: bytes | memoryview) -> list[Effect]:
         return self.server.handle(BytesReceived(at=self.at, cid=ConnectionId(cid), data=data))
 
     def close(self, cid: int, why: PeerClosing = PeerClosing.END_OF_STREAM) -> list[Effect]:

@@ -157,6 +157,37 @@ def test_bytes_that_are_dribbled_are_held_in_few_pieces() -> None:
     assert len(source.pieces) <= 10
 
 
+def test_what_a_source_was_fed_may_be_overwritten_afterwards() -> None:
+    source = source_of()
+    memory = bytearray(b"PING\r\nPUB foo 9\r\n")
+
+    for start in (0, 6):
+        source.feed(memoryview(memory)[start : start + 6])
+    source.keep()
+    memory[:] = bytes(len(memory))
+
+    assert source.peek(100) == b"PING\r\nPUB fo"
+
+
+@pytest.mark.parametrize("count", [0, 1, 4, 6, 7, 700, 10_000])
+def test_a_glance_at_what_is_unparsed_goes_over_the_ends_of_reads_and_takes_nothing(count: int) -> None:
+    source = source_of()
+    reads = [b"PING\r\n", b"x" * 600, b"y" * 600, b"z"]
+    for read in reads:
+        source.feed(read)
+
+    assert source.peek(count) == b"".join(reads)[:count]
+    assert source.have == 1_207
+
+
+def test_a_glance_begins_at_the_next_op() -> None:
+    source = source_of()
+    source.feed(b"PING\r\nPUB foo")
+    source.position, source.have = 6, 7
+
+    assert source.peek(3) == b"PUB"
+
+
 def test_a_source_that_waits_lets_go_of_what_is_parsed() -> None:
     source = source_of()
     source.feed(b"PING\r\nPUB")

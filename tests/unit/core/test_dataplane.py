@@ -12,6 +12,7 @@ from natscore.errors import CloseReason
 from natscore.events import ConnectionId
 from natscore.plan import compile_plan
 from natscore.testing import World
+from tests.support.pure import pure_source
 from tests.unit.core.dialogue import HEADERS, QUIET, VERBOSE, client_of, open_client
 
 if TYPE_CHECKING:
@@ -551,12 +552,13 @@ def test_of_two_limits_the_length_of_the_line_comes_first() -> None:
     "op", [b"PONG\r\n", b"PING\r\n", b"SUB a 1\r\n", b"PUB a 0\r\n\r\n", b"+OK\r\n", b"INFO {}\r\n"]
 )
 @pytest.mark.parametrize("turn_output_max", [1, 1 << 30])
+@pytest.mark.pure_plane
 def test_a_connection_that_is_idle_holds_no_bytes(op: bytes, turn_output_max: int) -> None:
     client = open_client(turn_output_max=turn_output_max)
 
     client.send(op * 500)
 
-    source = client.server.state.connections[client.cid].source
+    source = pure_source(client.server.state.connections[client.cid].source)
     assert (source.have, source.buffer, source.pieces) == (0, b"", [])
 
 

@@ -7,6 +7,7 @@ import pytest
 from natscore.events import ConnectionId
 from natscore.explain import Line, explain
 from natscore.testing import World
+from tests.support.pure import pure_subscription
 from tests.unit.core.dialogue import NO_ECHO, client_of
 
 
@@ -62,12 +63,13 @@ def test_a_receiver_that_gets_nothing_is_named_with_the_reason() -> None:
     assert explain(server.state, "$G", b"foo", ConnectionId(999))[0].delivers
 
 
+@pytest.mark.pure_plane
 def test_a_connection_that_is_ending_and_a_maximum_that_is_reached_are_reasons() -> None:
     server = World().server()
     client = client_of(server)
     client.send(b"SUB foo 1\r\nSUB foo 2\r\n")
     connection = server.state.connections[client.cid]
-    connection.subscriptions[b"2"].live = False
+    pure_subscription(connection.subscriptions[b"2"]).live = False
 
     assert explain(server.state, "$G", b"foo")[1].reason == "subscribed to foo, but its maximum is reached"
     connection.outbox.open = False

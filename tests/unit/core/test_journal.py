@@ -125,6 +125,19 @@ def test_a_recorder_does_what_its_server_does_and_writes_each_event_down() -> No
     assert [event for event, _ in read(written.getvalue())] == [STARTED, OPENED]
 
 
+def test_bytes_that_were_lent_are_written_down_before_they_are_taken_back() -> None:
+    written = io.BytesIO()
+    shell = recorder(written.write)
+    memory = bytearray(b"PING\r\n")
+    shell.handle(STARTED)
+    shell.handle(OPENED)
+
+    shell.handle(BytesReceived(at=AT, cid=CID, data=memoryview(memory)))
+    memory[:] = bytes(6)
+
+    assert read(written.getvalue())[-1][0] == BytesReceived(at=AT, cid=CID, data=b"PING\r\n")
+
+
 def test_an_event_that_was_refused_is_written_down_too() -> None:
     written = io.BytesIO()
     shell = recorder(written.write)

@@ -75,11 +75,9 @@ def test_what_a_message_weighs_beside_its_bytes_is_steps_and_sids() -> None:
     assert plan.overhead == 2 * DELIVERY_COST + len(b" 12 ") + len(b" 1234 ")
 
 
-ANYWHERE = Epoch(256)
-
-
 def test_subjects_of_one_epoch_share_a_line() -> None:
-    plan, epoch, other = compile_plan(()), Epoch(1), Epoch(2)
+    plan: Plan[Subscription] = compile_plan(())
+    epoch, other = Epoch(1), Epoch(2)
 
     assert plan.entry(epoch, ANYWHERE) is plan.entry(epoch, ANYWHERE)
     assert plan.entry(other, ANYWHERE) is not plan.entry(epoch, ANYWHERE)
@@ -100,7 +98,7 @@ def test_a_plan_met_under_many_first_tokens_has_few_lines() -> None:
 
 
 def test_the_plan_of_no_receivers_has_a_line_for_each_epoch() -> None:
-    plan = compile_plan(())
+    plan: Plan[Subscription] = compile_plan(())
 
     assert len({id(plan.entry(epoch, ANYWHERE)) for epoch in [Epoch(index) for index in range(200)]}) == 200
 

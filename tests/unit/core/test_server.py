@@ -31,6 +31,7 @@ from natscore.facts import ConnectionEnded, Fact, LinkEstablished, Subscriptions
 from natscore.options import SECOND
 from natscore.server import REACTORS, Server, StateCorruptedError
 from natscore.testing import World
+from tests.support.borrowing import BorrowingPlane, BorrowingSource
 from tests.unit.core.bare import SERVER_ID, BareServer, of_type
 from tests.unit.core.dialogue import QUIET, client_of
 
@@ -242,6 +243,50 @@ def test_a_violation_is_noted_with_its_text_its_reason_and_what_was_there() -> N
     assert note.fields["text"] == b"Unknown Protocol Operation"
     assert note.fields["reason"] is CloseReason.PROTOCOL_VIOLATION
     assert note.fields["snippet"] == b"GET / HTTP/1.1\r\nHost: somewhere\r\n"[:32]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"PING\r\n", b"PUB foo 5\r\nhe", b"PUB foo 0\r\n\r\n" * 50, b"FOO\r\n", b"SUB foo 1\r\nSUB bar 2\r\n"],
+)
+def test_a_source_is_told_to_keep_what_is_left_after_each_read(data: bytes) -> None:
+    server = World(data_plane=BorrowingPlane).server(turn_output_max=1)
+    client = client_of(server)
+    source = server.state.connections[client.cid].source
+    assert isinstance(source, BorrowingSource)
+    fed = source.kept
+
+    client.send(data)
+
+    assert (source.borrowed, source.kept) == (0, fed + 1)
+
+
+def test_a_source_is_told_to_keep_what_is_left_even_when_the_server_stops(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server = World(data_plane=BorrowingPlane).server()
+    client = client_of(server)
+    source = server.state.connections[client.cid].source
+    assert isinstance(source, BorrowingSource)
+    monkeypatch.setattr(server.state, "fold", fail)
+
+    with pytest.raises(StateCorruptedError):
+        client.send(b"SUB foo 1\r\n")
+
+    assert source.borrowed == 0
+
+
+def test_what_a_read_left_is_not_changed_by_the_next_one_in_the_same_memory() -> None:
+    bare = BareServer()
+    bare.open(5)
+    memory = bytearray(64)
+
+    for data in (QUIET[:9], QUIET[9:], b"SUB foo 1\r\nPUB ", b"foo 5\r\nhel", b"lo\r\nPING\r\n"):
+        memory[: len(data)] = data
+        bare.receive(5, memoryview(memory)[: len(data)])
+        memory[:] = b"\n" * 64
+
+    assert bare.written(5).partition(b"\r\n")[2] == b"MSG foo 1 5\r\nhello\r\nPONG\r\n"
 
 
 # -- first home: a handler -------------------------------------------------------------------------

@@ -25,6 +25,7 @@ from natscore.facts import (
 from natscore.options import Options
 from natscore.state import Audience, Connection, State
 from natscore.wire.connect import ConnectOptions
+from tests.support.pure import pure_source
 
 if TYPE_CHECKING:
     from typing import Any
@@ -72,7 +73,7 @@ def test_an_accepted_connection_is_in_the_global_account_with_the_default_option
 
 
 def test_the_limits_of_the_options_reach_what_reads() -> None:
-    source = connection_after(max_control_line=77, max_payload=99, trace=True).source
+    source = pure_source(connection_after(max_control_line=77, max_payload=99, trace=True).source)
 
     assert (source.max_control_line, source.max_payload, source.stepping) == (77, 99, True)
 
@@ -85,7 +86,7 @@ def test_a_client_that_connected_has_its_account_and_its_options() -> None:
     assert not connection.awaits_login
     assert (connection.account.name, connection.account.clients) == ("A", 1)
     assert connection.options is options
-    source = connection.source
+    source = pure_source(connection.source)
     assert source.table is connection.account.table
     assert (source.verbose, source.pedantic, source.echo) == (False, False, False)
     assert (source.headers, source.no_responders, connection.outbox.headers) == (True, True, True)

@@ -34,7 +34,7 @@ class Table:
         self.sublist.insert(subscription)
         return subscription
 
-    def plan(self, subject: bytes) -> Plan:
+    def plan(self, subject: bytes) -> Plan[Subscription]:
         found = self.table.look_up(subject)
         if isinstance(found, Plan):
             return found

@@ -103,7 +103,7 @@ class Machine:
 
 def echo(machine: Machine, event: BytesReceived) -> Sequence[Effect]:
     """What an unscripted machine does with bytes."""
-    machine.outboxes[event.cid].write(event.data)
+    machine.outboxes[event.cid].write(bytes(event.data))
     return []
 
 

@@ -101,7 +101,7 @@ async def test_events_carry_the_instant_of_the_given_clock() -> None:
 async def test_event_fed_while_another_is_handled_waits_for_its_turn() -> None:
     def nested(machine: Machine, event: BytesReceived) -> Sequence[Effect]:
         server.runtime.feed(TurnGranted(at=event.at))  # the machine asserts that it is not entered
-        machine.outboxes[event.cid].write(event.data)
+        machine.outboxes[event.cid].write(bytes(event.data))
         return []
 
     machine = Machine({BytesReceived: nested})

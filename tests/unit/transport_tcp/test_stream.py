@@ -88,13 +88,13 @@ async def test_bytes_are_fed_in_order_and_at_most_64_kib_at_a_time() -> None:
 
 async def test_connection_is_not_read_while_reading_is_paused() -> None:
     def obey(machine: Machine, event: BytesReceived) -> Sequence[Effect]:
-        machine.outboxes[event.cid].write(event.data)
+        machine.outboxes[event.cid].write(bytes(event.data))
         first = machine.seen(ConnectionOpened)[0].cid
         effects: dict[bytes, list[Effect]] = {
             b"pause": [PauseReading(first)],
             b"resume": [ResumeReading(first)],
         }
-        return effects.get(event.data, [])
+        return effects.get(bytes(event.data), [])
 
     machine = Machine({BytesReceived: obey})
     async with running(machine) as server:
@@ -115,7 +115,7 @@ async def test_connection_is_not_read_while_reading_is_paused() -> None:
 
 async def test_connection_paused_and_resumed_in_one_turn_is_read_on() -> None:
     def obey(machine: Machine, event: BytesReceived) -> Sequence[Effect]:
-        machine.outboxes[event.cid].write(event.data)
+        machine.outboxes[event.cid].write(bytes(event.data))
         return [PauseReading(event.cid), ResumeReading(event.cid), ResumeReading(event.cid)]
 
     async with running(Machine({BytesReceived: obey})) as server:

@@ -5,6 +5,10 @@ there, how many messages it got, does it take headers) lives in cells. Cells
 are traffic state: they are changed in place by the data plane, never by a
 fact, and form no reference cycles. Hot path: attribute access on slots, no
 methods where a message passes (guarded by `nox -s bench`, rows 1:1 and 1:10).
+
+These are the cells of the pure data plane. What the control plane uses of them
+stands in `natscore.plane`; all else is between them, `delivery`, `dataplane` and
+`sublist`.
 """
 
 from __future__ import annotations
@@ -221,8 +225,10 @@ class Source:
         self.messages = 0  # messages published
         self.volume = 0  # header and payload bytes published
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: bytes | memoryview) -> None:
         """Take bytes off the wire; `DataPlane.run` parses them."""
+        if isinstance(data, memoryview):
+            data = bytes(data)
         if self.have:
             pieces = self.pieces
             if pieces and len(pieces[-1]) < _PIECE_MIN:
@@ -252,6 +258,18 @@ class Source:
     def rewrite(self, buffer: bytes) -> None:
         """Replace what is unparsed by an equivalent that is shorter; more is needed to go on."""
         self.buffer, self.position, self.have, self.need = buffer, 0, len(buffer), len(buffer) + 1
+
+    def keep(self) -> None:
+        """Own what is unparsed: it is owned from `feed` on."""
+
+    def peek(self, count: int) -> bytes:
+        """The first `count` unparsed bytes, or all if they are fewer, for a log line."""
+        seen = self.buffer[self.position : self.position + count]
+        for piece in self.pieces:
+            if len(seen) >= count:
+                break
+            seen += piece[: count - len(seen)]
+        return seen
 
     @property
     def has_work(self) -> bool:

@@ -1,7 +1,7 @@
 """The pure data plane: parses what connections send and executes delivery plans.
 
-`DataPlane` is the protocol between control and data; `PureDataPlane` is its
-reference implementation, and every other one must agree with it byte for byte.
+`PureDataPlane` is the reference implementation of `natscore.plane.DataPlane`,
+and every other one must agree with it byte for byte.
 
 `run` works through the bytes of one source and *returns* whenever something
 needs thinking: it calls nothing of the control plane, so nothing is re-entered
@@ -26,9 +26,8 @@ processInboundClientMsg, deliverMsg.
 
 from __future__ import annotations
 
-import enum
 import re
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, TypeGuard
 
 from natscore.cells import LARGE_PAYLOAD, Outbox, Source, Subscription
 from natscore.delivery import Delivery
@@ -41,60 +40,21 @@ from natscore.errors import (
     unknown_operation,
 )
 from natscore.plan import Plan, refusal
-from natscore.sublist import SubjectTable, Sublist
+from natscore.plane import CLIENT_RESERVED, DataPlane, Stop
+from natscore.sublist import Node, SubjectTable, Sublist
 from natscore.turn import SINGLE_COST, STEP_COST
 from natscore.wire.ops import CLIENT_OPS, OP_LENGTH_MAX, OP_PREFIXES, Follows, op_name
 
 if TYPE_CHECKING:
+    from natscore import plane
     from natscore.entropy import Xorshift64
     from natscore.events import ConnectionId
-    from natscore.sublist import Node
 
 __all__ = ["CLIENT_RESERVED", "DataPlane", "PureDataPlane", "Stop"]
-
-CLIENT_RESERVED: Final = (b"_GR_.", b"$NRG.")
-"""Prefixes that a client must not publish to (client-protocol.md section 20)."""
 
 OPS_MAX: Final = 512  # SUB and UNSUB lines handed over at once
 
 _OVERHEAD_PENDING: Final = 64  # how much of an incomplete line that is ignored anyway is kept
-
-
-class Stop(enum.Enum):
-    """Why `run` returned."""
-
-    NEED_DATA = enum.auto()  # everything complete is done
-    OPS = enum.auto()  # source.ops holds protocol operations for the control plane
-    MISS = enum.auto()  # source.missed holds nodes of which no plan was made
-    TURN_OVER = enum.auto()  # the turn's output is spent; the rest waits in the source
-    STEPPED = enum.auto()  # one op is done, and the source is stepping
-    EXHAUSTED = enum.auto()  # a subscription reached its max, which is settled before the next op
-    VIOLATION = enum.auto()  # source.violation; what came before it has been done
-    UNAUTHENTICATED = enum.auto()  # the first op is not CONNECT although a login is required
-
-
-class DataPlane(Protocol):
-    """Matches, parses, delivers. Implementations agree on every byte, counter and reason."""
-
-    ready: list[Outbox]  # outboxes with something to write, in the order of their first byte
-    exhausted: list[Subscription]  # reached their max; to be removed at the next settle
-    strained: list[Outbox]  # refused by the kernel, and appended to all the same
-    denied: list[tuple[ConnectionId, bytes, bytes]]  # refused publishes: connection, subject, reply
-
-    def outbox(self, cid: ConnectionId) -> Outbox: ...
-    def source(
-        self, cid: ConnectionId, outbox: Outbox, table: SubjectTable, max_control_line: int, max_payload: int
-    ) -> Source: ...
-    def sublist(self) -> Sublist: ...
-    def table(self, sublist: Sublist, reserved: tuple[bytes, ...]) -> SubjectTable: ...
-    def subscription(
-        self, outbox: Outbox, sid: bytes, subject: bytes, queue: bytes | None
-    ) -> Subscription: ...
-    def install(self, table: SubjectTable, nodes: tuple[Node, ...], plan: Plan) -> None: ...
-    def begin_turn(self, output_max: int) -> None: ...
-    def spend(self, cost: int) -> bool: ...
-    def run(self, source: Source) -> Stop: ...
-    def go_on(self, source: Source) -> bool: ...
 
 
 _RESERVED_REPLY: Final = rb"(?!_R_\.|_GR_\.|\$JS\.ACK\.)"
@@ -129,26 +89,56 @@ class PureDataPlane(Delivery):
         """The writing side of a new connection."""
         return Outbox(cid, self.ready)
 
+    @property
+    def left(self) -> int:
+        """Output that this turn may still write; less than nothing when it wrote more."""
+        return self._left
+
     def source(
-        self, cid: ConnectionId, outbox: Outbox, table: SubjectTable, max_control_line: int, max_payload: int
+        self,
+        cid: ConnectionId,
+        outbox: plane.Outbox,
+        table: plane.SubjectTable,
+        max_control_line: int,
+        max_payload: int,
     ) -> Source:
         """The reading side of a new connection."""
+        assert isinstance(outbox, Outbox)
+        assert isinstance(table, SubjectTable)
         return Source(cid, outbox, table, max_control_line, max_payload)
+
+    def bind(self, source: plane.Source, table: plane.SubjectTable) -> None:
+        """From now on, look the subjects of `source` up in `table`."""
+        assert isinstance(source, Source)
+        assert isinstance(table, SubjectTable)
+        source.table = table
 
     def sublist(self) -> Sublist:
         """The subscriptions of a new account."""
         return Sublist()
 
-    def table(self, sublist: Sublist, reserved: tuple[bytes, ...]) -> SubjectTable:
+    def table(self, sublist: plane.Sublist, reserved: tuple[bytes, ...]) -> SubjectTable:
         """A look-up table over `sublist` for connections with equal rights."""
+        assert isinstance(sublist, Sublist)
         return SubjectTable(sublist, reserved, self._refusal)
 
-    def subscription(self, outbox: Outbox, sid: bytes, subject: bytes, queue: bytes | None) -> Subscription:
+    def subscription(
+        self, outbox: plane.Outbox, sid: bytes, subject: bytes, queue: bytes | None
+    ) -> Subscription:
         """A new subscription, not yet in any sublist."""
+        assert isinstance(outbox, Outbox)
         return Subscription(outbox, sid, subject, queue)
 
-    def install(self, table: SubjectTable, nodes: tuple[Node, ...], plan: Plan) -> None:
+    def install(
+        self,
+        table: plane.SubjectTable,
+        nodes: tuple[plane.Node[plane.Subscription], ...],
+        plan: Plan[plane.Subscription],
+    ) -> None:
         """Answer a MISS: from now on messages that match `nodes` are delivered by `plan`."""
+        assert isinstance(table, SubjectTable)
+        assert _are_own(nodes)
+        assert _is_own(plan)
         table.sublist.install(nodes, plan)
 
     def begin_turn(self, output_max: int) -> None:
@@ -160,8 +150,9 @@ class PureDataPlane(Delivery):
         self._left -= cost
         return self._left > 0
 
-    def run(self, source: Source) -> Stop:
+    def run(self, source: plane.Source) -> Stop:
         """Parse and deliver until something needs the control plane. Never raises for what a peer sent."""
+        assert isinstance(source, Source)
         if source.unfinished is not None and not self.go_on(source):
             return Stop.TURN_OVER
         if source.have < source.need:
@@ -187,7 +178,7 @@ class PureDataPlane(Delivery):
         volume = 0
         subject = b""
         with_headers = False
-        plan: Plan | None = None
+        plan: Plan[Subscription] | None = None
         line = b""  # the control line of the message before, if the next may well be the same
         tail_at = stride = payload = weight = 0
 
@@ -478,3 +469,16 @@ _SUBSCRIPTION: Final = re.compile(rb"(SUB|UNSUB) ([^\r\n]+)\r\n").match
 def _violate(source: Source, violation: Violation) -> Stop:
     source.violation = violation
     return Stop.VIOLATION
+
+
+def _are_own(nodes: tuple[plane.Node[plane.Subscription], ...]) -> TypeGuard[tuple[Node, ...]]:
+    """Whether all nodes are of this plane."""
+    return all(isinstance(node, Node) for node in nodes)
+
+
+def _is_own(plan: Plan[plane.Subscription]) -> TypeGuard[Plan[Subscription]]:
+    """Whether all receivers are of this plane."""
+    kinds = {*map(type, plan.local)}
+    for group in plan.groups:
+        kinds.update(map(type, group.members))
+    return kinds <= {Subscription}

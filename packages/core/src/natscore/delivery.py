@@ -18,7 +18,7 @@ from __future__ import annotations
 from itertools import product
 from typing import TYPE_CHECKING, Final
 
-from natscore.cells import LARGE_PAYLOAD
+from natscore.cells import LARGE_PAYLOAD, Source
 from natscore.errors import invalid_publish_subject, publish_denied, reply_denied
 from natscore.subject import is_valid_literal
 from natscore.turn import DELIVERY_COST, PART_MAX, RECEIVERS_MAX, SINGLE_COST
@@ -27,7 +27,8 @@ from natscore.wire.headers import no_responders, strip_headers
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from natscore.cells import Outbox, Source, Subscription
+    from natscore import plane
+    from natscore.cells import Outbox, Subscription
     from natscore.entropy import Xorshift64
     from natscore.errors import Violation
     from natscore.events import ConnectionId
@@ -89,7 +90,7 @@ class Delivery:
     def fan_out(
         self,
         source: Source,
-        plan: Plan | None,
+        plan: Plan[Subscription] | None,
         subject: bytes,
         tails: list[bytes],
         volume: int,
@@ -116,7 +117,7 @@ class Delivery:
 
     def _fan_out_parts(
         self,
-        plan: Plan,
+        plan: Plan[Subscription],
         own: Outbox | None,
         subject: bytes,
         tails: list[bytes],
@@ -141,8 +142,9 @@ class Delivery:
         source.unfinished = parts
         self.go_on(source)
 
-    def go_on(self, source: Source) -> bool:
+    def go_on(self, source: plane.Source) -> bool:
         """Perform the next part of a fan-out. Is it done?"""
+        assert isinstance(source, Source)
         assert source.unfinished is not None
         for _ in source.unfinished:
             return False
@@ -194,7 +196,7 @@ class Delivery:
                 self.strained.append(outbox)
 
     def _divide(
-        self, plan: Plan, tails: list[bytes], own: Outbox | None
+        self, plan: Plan[Subscription], tails: list[bytes], own: Outbox | None
     ) -> list[dict[Subscription, list[bytes]]]:
         """Which member of each group gets which messages of a run.
 
@@ -244,7 +246,7 @@ class Delivery:
     def publish(
         self,
         source: Source,
-        plan: Plan,
+        plan: Plan[Subscription],
         subject: bytes,
         reply: bytes,
         line: bytes,
@@ -295,7 +297,7 @@ class Delivery:
         return cost
 
     def _publish_parts(
-        self, source: Source, plan: Plan, subject: bytes, reply: bytes, message: _Message
+        self, source: Source, plan: Plan[Subscription], subject: bytes, reply: bytes, message: _Message
     ) -> Iterator[None]:
         """Deliver one message to many receivers, with a stop after each part of them."""
         part = max(1, min(RECEIVERS_MAX, PART_MAX // len(message.body)))
@@ -316,7 +318,7 @@ class Delivery:
             self._tell_no_responders(source, subject, reply)
 
     def _deliver_to_one(
-        self, source: Source, group: Group, subject: bytes, message: _Message
+        self, source: Source, group: Group[Subscription], subject: bytes, message: _Message
     ) -> tuple[bool, int]:
         """Deliver to one member of a group: whether one took it, and how many were asked."""
         members = group.members

@@ -16,6 +16,7 @@ __all__ = [
     "ConfigError",
     "NatsCoreError",
     "ReplayDivergence",
+    "StateCorruptedError",
     "UsageError",
     "Violation",
     "quoted",
@@ -72,6 +73,10 @@ class NatsCoreError(Exception):
 
 class UsageError(NatsCoreError):
     """The embedder broke the contract, for example by feeding an unknown connection."""
+
+
+class StateCorruptedError(NatsCoreError):
+    """A fact could not be folded: the interest graph is not trusted any more, and the server must stop."""
 
 
 class ConfigError(NatsCoreError):

@@ -122,11 +122,14 @@ class ConnectionOpened:
 
 @keyword_value
 class BytesReceived:
-    """A read returned bytes; at most 64 KiB, never none."""
+    """A read returned bytes; at most 64 KiB, never none.
+
+    A memoryview is read before `Server.handle` returns; after that its memory is the shell's again.
+    """
 
     at: Instant
     cid: ConnectionId
-    data: bytes
+    data: bytes | memoryview
 
 
 @keyword_value

@@ -8,12 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from natscore.dataplane import CLIENT_RESERVED
 from natscore.plan import compile_plan
+from natscore.plane import CLIENT_RESERVED
 
 if TYPE_CHECKING:
-    from natscore.cells import Subscription
     from natscore.events import ConnectionId
+    from natscore.plane import Subscription
     from natscore.state import State
 
 __all__ = ["Line", "explain"]
@@ -42,8 +42,7 @@ def explain(
         if subject.startswith(prefix):
             return (Line(False, f"refused: clients must not publish to {prefix.decode()}>"),)
     known = state.accounts.get(account)
-    nodes = tuple(known.sublist.match(subject)) if known is not None else ()
-    plan = compile_plan(nodes)
+    plan = compile_plan(known.sublist.match(subject) if known is not None else ())
     lines = [_line(state, one, publisher) for one in plan.local]
     lines += [_line(state, one, publisher) for group in plan.groups for one in group.members]
     return tuple(lines) or (Line(False, "nobody: no subscription matches"),)

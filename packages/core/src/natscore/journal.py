@@ -42,9 +42,9 @@ from natscore.options import Options
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from natscore.cells import Outbox
     from natscore.effects import Effect
     from natscore.events import Event
+    from natscore.plane import Outbox
     from natscore.server import Server
 
 __all__ = ["Checksums", "JournalError", "Recorder", "read_journal"]
@@ -152,7 +152,7 @@ class Recorder:
 
 def encode_event(event: Event) -> bytes:
     """A record without its checksum."""
-    if isinstance(event, BytesReceived):
+    if isinstance(event, BytesReceived):  # a copy: the data is the shell's again when it was handled
         body = _RECEIVED.pack(event.at.monotonic_ns, event.at.wall_ns, event.cid) + event.data
         return _HEAD.pack(b"B", len(body)) + body
     document: dict[str, object] = {"event": type(event).__name__}

@@ -10,14 +10,17 @@ live cells.
 from __future__ import annotations
 
 from operator import attrgetter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Generic, Never, TypeVar
 
 from natscore.sublist import Entry
 from natscore.turn import DELIVERY_COST
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from natscore import plane
     from natscore.cells import Subscription
-    from natscore.sublist import Epoch, Node
+    from natscore.sublist import Epoch
 
 __all__ = ["Group", "Plan", "compile_plan", "refusal"]
 
@@ -26,18 +29,21 @@ _ENTRIES_MAX: Final = 8  # table lines of one plan, for the first tokens it is m
 
 _head_of: Final = attrgetter("head")
 
+S = TypeVar("S", bound="plane.Subscription")
+S_co = TypeVar("S_co", bound="plane.Subscription", covariant=True)  # the subscriptions of one data plane
 
-class Group:
+
+class Group(Generic[S_co]):
     """A queue group: one member gets each message."""
 
     __slots__ = ("members", "queue")
 
-    def __init__(self, queue: bytes, members: tuple[Subscription, ...]) -> None:
+    def __init__(self, queue: bytes, members: tuple[S_co, ...]) -> None:
         self.queue = queue
         self.members = members
 
 
-class Plan:
+class Plan(Generic[S_co]):
     """Deliver to `local` and to one member of each of `groups`, unless it is a refusal."""
 
     __slots__ = (
@@ -46,7 +52,6 @@ class Plan:
         "fanout",
         "groups",
         "local",
-        "nodes",
         "overhead",
         "receivers",
         "refuses",
@@ -54,13 +59,11 @@ class Plan:
 
     def __init__(
         self,
-        nodes: tuple[Node, ...],
-        local: tuple[Subscription, ...],
-        groups: tuple[Group, ...],
+        local: tuple[S_co, ...],
+        groups: tuple[Group[S_co], ...],
         *,
         refuses: bool = False,
     ) -> None:
-        self.nodes = nodes
         self.local = local
         self.groups = groups
         self.refuses = refuses  # the subject is not to be published to: an -ERR, nothing else
@@ -79,14 +82,14 @@ class Plan:
         )
         self._entries: dict[int, Entry] = {}
 
-    def entry(self, epoch: Epoch, anywhere: Epoch) -> Entry:
+    def entry(self: Plan[Subscription], epoch: Epoch, anywhere: Epoch) -> Entry:
         """The table line for subjects that watch `epoch`, shared by all of them.
 
         A plan that is met under many first tokens watches `anywhere` for those
         beyond the first few: it misses more often, and holds few lines. The plan
         of no receivers exists once, and has a line for each epoch.
         """
-        if epoch.index not in self._entries and len(self._entries) >= _ENTRIES_MAX and self.nodes:
+        if epoch.index not in self._entries and len(self._entries) >= _ENTRIES_MAX and self.receivers:
             epoch = anywhere
         entry = self._entries.get(epoch.index)
         if entry is None or entry.value != epoch.value:
@@ -103,25 +106,25 @@ class Plan:
         self._entries.clear()
 
 
-_NOTHING: Final = Plan((), (), ())  # stands in table lines that are void
+_NOTHING: Final[Plan[Never]] = Plan((), ())  # stands in table lines that are void
 
 
-def compile_plan(nodes: tuple[Node, ...]) -> Plan:
-    """The plan for messages that match exactly `nodes`.
+def compile_plan(nodes: Iterable[plane.Node[S]]) -> Plan[S]:
+    """The plan for messages that match exactly `nodes`, which are looked at and not kept.
 
     Members of a queue group are merged over all nodes: `foo q` and `* q` are
     one group for `foo` (client-protocol.md section 9).
     """
-    local: list[Subscription] = []
-    groups: dict[bytes, list[Subscription]] = {}
+    local: list[S] = []
+    groups: dict[bytes, list[S]] = {}
     for node in nodes:
         local += node.plain
         for queue, members in node.queues.items():
             groups.setdefault(queue, []).extend(members)
     # by name, so that the order of draws does not depend on who came and went
-    return Plan(nodes, tuple(local), tuple(Group(name, tuple(groups[name])) for name in sorted(groups)))
+    return Plan(tuple(local), tuple(Group(name, tuple(groups[name])) for name in sorted(groups)))
 
 
-def refusal() -> Plan:
+def refusal() -> Plan[Never]:
     """A plan for subjects that clients must not publish to."""
-    return Plan((), (), (), refuses=True)
+    return Plan((), (), refuses=True)

@@ -20,10 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from natscore.authentication import Authenticator
-    from natscore.cells import Outbox
-    from natscore.dataplane import DataPlane
     from natscore.entropy import Xorshift64
     from natscore.events import ConnectionId, Event
+    from natscore.plane import DataPlane, Outbox
 
 __all__ = ["Replayed", "ReplayedKernel", "replay"]
 

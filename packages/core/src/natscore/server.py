@@ -31,11 +31,11 @@ from natscore.connection.pressure import Pressure
 from natscore.connection.session import Phase, Session, Timer
 from natscore.connection.states import CLIENT_LIFETIME
 from natscore.connection.trace import trace_ops, trace_outputs, trace_publish, trace_removals
-from natscore.dataplane import PureDataPlane, Stop
+from natscore.dataplane import PureDataPlane
 from natscore.deadlines import Deadlines
 from natscore.effects import Close, Continue, Level
-from natscore.entropy import Entropy
-from natscore.errors import CloseReason, UsageError, Violation
+from natscore.entropy import Entropy, Xorshift64
+from natscore.errors import CloseReason, StateCorruptedError, UsageError, Violation
 from natscore.events import (
     BytesReceived,
     ConnectionClosed,
@@ -54,6 +54,7 @@ from natscore.events import (
 from natscore.facts import AuthenticationFailed, SubscriptionsChanged
 from natscore.options import Options
 from natscore.plan import compile_plan
+from natscore.plane import Stop
 from natscore.state import State
 from natscore.topology.links import tell_links
 from natscore.turn import DELIVERY_COST, OP_COST
@@ -63,12 +64,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from natscore.authentication import Authenticator
-    from natscore.cells import Outbox
-    from natscore.dataplane import DataPlane
     from natscore.effects import Effect
-    from natscore.entropy import Xorshift64
     from natscore.events import ConnectionId, Event
     from natscore.facts import Fact
+    from natscore.plane import DataPlane, Outbox
 
 __all__ = ["REACTORS", "Server", "StateCorruptedError"]
 
@@ -77,11 +76,8 @@ REACTORS: Final[tuple[Callable[[State, Fact], None], ...]] = (tell_links,)
 
 _DEADLINES_MAX: Final = 1_024  # timers handled in one event; what is left is due at once
 
+_SNIPPET_MAX: Final = 32  # bytes of what broke the rules, in a note
 _NOTED_ALREADY: Final = (CloseReason.AUTHENTICATION_FAILURE, CloseReason.AUTHENTICATION_TIMEOUT)
-
-
-class StateCorruptedError(errors.NatsCoreError):
-    """A fact could not be folded: the interest graph is not trusted any more, and the server must stop."""
 
 
 class Server:
@@ -238,11 +234,15 @@ class Server:
         session = self._known(event.cid)
         if session is None or session.phase is Phase.CLOSING:
             return
-        session.connection.source.feed(event.data)
-        if session.waiting_turn:
-            self._pressure.hold(session)
-        else:
-            self._guard(session, self._parse)
+        source = session.connection.source
+        source.feed(event.data)
+        try:
+            if session.waiting_turn:
+                self._pressure.hold(session)
+            else:
+                self._guard(session, self._parse)
+        finally:
+            source.keep()
 
     def _connection_closed(self, event: ConnectionClosed) -> None:
         session = self._known(event.cid)
@@ -338,9 +338,9 @@ class Server:
                     self._lifecycle.queue(session)
             elif stop is Stop.MISS:
                 plan = compile_plan(source.missed)
-                plane.spend(OP_COST + DELIVERY_COST * plan.receivers)
-                plane.install(source.table, source.missed, plan)
+                plane.install(session.connection.account.table, source.missed, plan)
                 source.missed = ()
+                plane.spend(OP_COST + DELIVERY_COST * plan.receivers)
             elif stop is Stop.TURN_OVER:
                 self._lifecycle.queue(session)
             elif stop is Stop.EXHAUSTED:
@@ -425,14 +425,13 @@ class Server:
                 outbox.write(b"-ERR '" + violation.wire_text + b"'\r\n")
             if violation.reason is not None:
                 if violation.reason not in _NOTED_ALREADY:
-                    source = session.connection.source
                     self._context.note_of(
                         session,
                         Level.DEBUG if violation.reason is CloseReason.STALE_CONNECTION else Level.ERROR,
                         "client_violation",
                         text=violation.wire_text or b"",
                         reason=violation.reason,
-                        snippet=source.buffer[source.position : source.position + 32],
+                        snippet=session.connection.source.peek(_SNIPPET_MAX),
                     )
                 self._lifecycle.end(session, violation.reason)
         except StateCorruptedError:
@@ -476,7 +475,7 @@ class Server:
         self._pressure.relieve()
         if self.options.trace:
             trace_outputs(context, self._lifecycle.sessions)
-        self.ready = ready = plane.ready[:]
+        self.ready = ready = list(plane.ready)
         plane.ready.clear()
         for outbox in ready:
             outbox.ready = False

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from natscore.dataplane import CLIENT_RESERVED
 from natscore.facts import (
     AuthenticationFailed,
     ClientConnected,
@@ -21,17 +20,17 @@ from natscore.facts import (
     SlowConsumerDetected,
     SubscriptionsChanged,
 )
+from natscore.plane import CLIENT_RESERVED
 from natscore.wire.connect import NOTHING_SAID
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from natscore.cells import Outbox, Source, Subscription
-    from natscore.dataplane import DataPlane
     from natscore.errors import CloseReason
     from natscore.events import Address, ConnectionId, ConnectionKind
     from natscore.facts import Fact
     from natscore.options import Options
+    from natscore.plane import DataPlane, Outbox, Source, Subscription
 
 __all__ = ["GLOBAL_ACCOUNT", "Account", "Audience", "Connection", "InterestKey", "State"]
 
@@ -152,11 +151,12 @@ class State:
     def interest_keys(self) -> Iterator[InterestKey]:
         """Every key with a weight, in a fixed order."""
         for name, account in self.accounts.items():
+            keys: list[InterestKey] = []  # nodes are read without anything in between
             for node in account.sublist.nodes():
                 if node.plain:
-                    yield name, node.subject, None
-                for queue in node.queues:
-                    yield name, node.subject, queue
+                    keys.append((name, node.subject, None))
+                keys += [(name, node.subject, queue) for queue in node.queues]
+            yield from keys
 
     def link_outboxes(self) -> Iterator[Outbox]:
         """The outboxes of all links to other servers."""
@@ -212,7 +212,7 @@ class State:
         headers = options.headers and self.options.headers
         connection.outbox.headers = headers
         source = connection.source
-        source.table = connection.account.table
+        self.plane.bind(source, connection.account.table)
         source.awaiting_connect = False
         source.verbose = options.verbose
         source.pedantic = options.pedantic

@@ -28,12 +28,13 @@ from __future__ import annotations
 import zlib
 from typing import TYPE_CHECKING, Final
 
+from natscore.cells import Subscription
 from natscore.subject import REST, STAR, has_wildcard
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from natscore.cells import Subscription
+    from natscore import plane
     from natscore.plan import Plan
 
 __all__ = ["Entry", "Node", "SubjectTable", "Sublist"]
@@ -55,8 +56,9 @@ class Node:
         self.subject = subject
         self.plain: dict[Subscription, None] = {}  # insertion order is delivery order
         self.queues: dict[bytes, dict[Subscription, None]] = {}
-        self.plan: Plan | None = None  # made of this node alone
-        self.plans: dict[Plan, None] = {}  # made of this node and others
+        self.plan: Plan[Subscription] | None = None  # made of this node alone
+        # made of this node and others, and all of these
+        self.plans: dict[Plan[Subscription], tuple[Node, ...]] = {}
 
 
 class Epoch:
@@ -74,7 +76,7 @@ class Entry:
 
     __slots__ = ("epoch", "plan", "value")
 
-    def __init__(self, plan: Plan, epoch: Epoch) -> None:
+    def __init__(self, plan: Plan[Subscription], epoch: Epoch) -> None:
         self.plan = plan
         self.epoch = epoch
         self.value = epoch.value  # -1: void
@@ -113,7 +115,7 @@ class Sublist:
         self.anywhere = Epoch(_EPOCHS)  # moves with each of them
         self.tables: list[SubjectTable] = []
         self._root = _Level()
-        self._plans: dict[tuple[Node, ...], Plan] = {}
+        self._plans: dict[tuple[Node, ...], Plan[Subscription]] = {}
         self._places = 0  # what those plans weigh
 
     def node(self, subject: bytes) -> Node | None:
@@ -125,8 +127,9 @@ class Sublist:
         yield from self.literals.values()
         yield from self.patterns.values()
 
-    def insert(self, subscription: Subscription) -> None:
+    def insert(self, subscription: plane.Subscription) -> None:
         """Add a subscription whose subject is valid. Cost: one step per token of a pattern."""
+        assert isinstance(subscription, Subscription)
         subject = subscription.subject
         node = self.node(subject)
         if node is None:
@@ -146,8 +149,9 @@ class Sublist:
         subscription.node = node
         self.count += 1
 
-    def remove(self, subscription: Subscription) -> None:
+    def remove(self, subscription: plane.Subscription) -> None:
         """Take a member out again; empty nodes and levels go with it."""
+        assert isinstance(subscription, Subscription)
         node = subscription.node
         assert node is not None
         subscription.node = None
@@ -199,13 +203,13 @@ class Sublist:
         nodes.extend(level.node for level in levels if level.node is not None)
         return nodes
 
-    def plan_of(self, nodes: tuple[Node, ...]) -> Plan | None:
+    def plan_of(self, nodes: tuple[Node, ...]) -> Plan[Subscription] | None:
         """The plan made of exactly these nodes, if it stands."""
         if len(nodes) == 1:
             return nodes[0].plan
         return self._plans.get(nodes)
 
-    def install(self, nodes: tuple[Node, ...], plan: Plan) -> None:
+    def install(self, nodes: tuple[Node, ...], plan: Plan[Subscription]) -> None:
         """Remember a plan until one of its nodes changes, or it is the oldest of too many.
 
         The one that is installed stays, however much it weighs: the message that waits for it must find it.
@@ -213,26 +217,26 @@ class Sublist:
         if len(nodes) == 1:
             nodes[0].plan = plan
             return
-        self._places += _places(plan)
+        self._places += _places(nodes, plan)
         while self._plans and (len(self._plans) >= _PLANS_MAX or self._places > _PLACES_MAX):
-            self._forget(next(iter(self._plans.values())))
+            self._forget(*next(iter(self._plans.items())))
         self._plans[nodes] = plan
         for node in nodes:
-            node.plans[plan] = None
+            node.plans[plan] = nodes
 
     def _void(self, node: Node) -> None:
         """Let no table hit reach the plans made of `node`: its members are about to change."""
         if node.plan is not None:
             node.plan.void()
             node.plan = None
-        for plan in list(node.plans):
-            self._forget(plan)
+        for plan, nodes in list(node.plans.items()):
+            self._forget(nodes, plan)
 
-    def _forget(self, plan: Plan) -> None:
+    def _forget(self, nodes: tuple[Node, ...], plan: Plan[Subscription]) -> None:
         plan.void()
-        self._places -= _places(plan)
-        del self._plans[plan.nodes]
-        for node in plan.nodes:
+        self._places -= _places(nodes, plan)
+        del self._plans[nodes]
+        for node in nodes:
             del node.plans[plan]
 
     def _plant(self, node: Node) -> None:
@@ -279,9 +283,9 @@ class Sublist:
                 del level.children[token]
 
 
-def _places(plan: Plan) -> int:
-    """What a plan weighs while it is remembered."""
-    return _PLACES_OF_A_NODE * len(plan.nodes) + plan.receivers
+def _places(nodes: tuple[Node, ...], plan: Plan[Subscription]) -> int:
+    """What a plan made of these nodes weighs while it is remembered."""
+    return _PLACES_OF_A_NODE * len(nodes) + plan.receivers
 
 
 def epoch_index(first_token: bytes) -> int:
@@ -298,7 +302,7 @@ class SubjectTable:
 
     __slots__ = ("_old", "_refusal", "_reserved", "_young", "sublist")
 
-    def __init__(self, sublist: Sublist, reserved: tuple[bytes, ...], refusal: Plan) -> None:
+    def __init__(self, sublist: Sublist, reserved: tuple[bytes, ...], refusal: Plan[Subscription]) -> None:
         self.sublist = sublist
         self._reserved = reserved  # prefixes that connections of this table must not publish to
         self._refusal = refusal
@@ -309,7 +313,7 @@ class SubjectTable:
     def __len__(self) -> int:
         return len(self._young) + len(self._old)
 
-    def look_up(self, subject: bytes) -> Plan | tuple[Node, ...]:
+    def look_up(self, subject: bytes) -> Plan[Subscription] | tuple[Node, ...]:
         """The plan for `subject`, or the nodes it matches when no plan was made of them yet."""
         entry = self._young.get(subject)
         if entry is not None and entry.value == entry.epoch.value:
@@ -319,7 +323,7 @@ class SubjectTable:
             self._keep(subject, entry)
             return entry.plan
         sublist = self.sublist
-        plan: Plan | None
+        plan: Plan[Subscription] | None
         if subject.startswith(self._reserved):
             plan = self._refusal
         else:

@@ -110,6 +110,21 @@ def test_one_slow_receiver_does_not_hurt_the_others() -> None:
 # -- too long --------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(("size", "chunks"), [(65_536 - 20, 1), (65_536 - 19, 2), (300_000, 5)])
+def test_what_waits_is_told_in_chunks_of_64_kib_however_it_is_held(size: int, chunks: int) -> None:
+    world = World()
+    server = world.server(write_deadline_ns=MILLISECOND)
+    reader(server, window=0)
+    client_of(server).send(b"PUB foo %06d\r\n" % size + b"x" * size + b"\r\n")
+
+    world.advance(MILLISECOND)
+
+    total = size + 20
+    assert details(server) == [
+        f"WriteDeadline of 0.001s exceeded with {chunks} chunks of {total} total bytes."
+    ]
+
+
 @pytest.mark.spec(
     "client-protocol 15.2",
     "client-protocol 15.2:write exceeds write_deadline",

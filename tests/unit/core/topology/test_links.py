@@ -25,7 +25,7 @@ from natscore.topology.links import encode_route_interest, tell_links
 from natscore.wire.connect import ConnectOptions
 
 if TYPE_CHECKING:
-    from natscore.cells import Outbox
+    from natscore.plane import Outbox
 
 CLIENT: Final = ConnectionId(5)
 OTHER: Final = ConnectionId(6)

@@ -124,7 +124,7 @@ def _sanitized_events(events: Iterable[Event], stand_ins: StandIns) -> Iterator[
             stream = streams.get(event.cid)
             if stream is None:
                 stream = streams[event.cid] = Stream(stand_ins)
-            chunk = stream.take(event.data)
+            chunk = stream.take(bytes(event.data))
         elif isinstance(event, ConnectionClosed) and event.cid in streams:
             streams.pop(event.cid).give_up()
         held.append((event, chunk))

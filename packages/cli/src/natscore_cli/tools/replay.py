@@ -15,11 +15,11 @@ from natscore_cli.redaction import escaped
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from natscore.cells import Outbox, Source
+    from natscore.cells import Source
     from natscore.entropy import Xorshift64
     from natscore.events import ConnectionId
+    from natscore.plane import Outbox, SubjectTable
     from natscore.replay import Replayed
-    from natscore.sublist import SubjectTable
 
 __all__ = ["run"]
 

@@ -32,11 +32,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from natscore.authentication import Accept
-    from natscore.cells import Subscription
     from natscore.connection.context import Context
     from natscore.connection.session import Session
     from natscore.events import ConnectionId
     from natscore.facts import Fact
+    from natscore.plane import Subscription
     from natscore.wire.connect import ConnectOptions
 
 __all__ = [

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["STALL_NS", "Pressure"]
 
+_CHUNK: Final = 65_536  # in which nats-server would hold what waits; how we hold it differs by data plane
+
 STALL_NS: Final = 10 * MILLISECOND  # the longest pause of a producer for a receiver that is behind
 
 
@@ -67,10 +69,8 @@ class Pressure:
         if not outbox.blocked:
             return
         seconds = self._context.options.write_deadline_ns / 1e9
-        detail = (
-            f"WriteDeadline of {seconds:g}s exceeded with {len(outbox.chunks)} chunks"
-            f" of {outbox.size} total bytes."
-        )
+        chunks = -(-outbox.size // _CHUNK)
+        detail = f"WriteDeadline of {seconds:g}s exceeded with {chunks} chunks of {outbox.size} total bytes."
         self._note_slow(session, detail)
         self._cut(session, CloseReason.SLOW_CONSUMER_DEADLINE)
 

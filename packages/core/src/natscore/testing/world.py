@@ -58,10 +58,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from natscore.authentication import Authenticator
-    from natscore.dataplane import DataPlane
     from natscore.effects import Effect
     from natscore.events import Event
     from natscore.facts import Fact
+    from natscore.plane import DataPlane
 
 __all__ = ["InvariantBroken", "SimulatedServer", "World"]
 

@@ -1,0 +1,333 @@
+"""The border between control and data: `DataPlane`, and what the control plane sees of its cells.
+
+A data plane and its cells are one family of classes: `natscore.dataplane` with
+`natscore.cells` and `natscore.sublist` in pure Python is one, and there may be
+others. Everything else in the core knows only the protocols of this module.
+What they do not name (how an outbox keeps its blocks, a source its buffer, a
+sublist its trie) is private to the family.
+
+A plane takes back only cells that it made itself, and checks that: to give it
+another's is a bug of the caller. Two planes agree on every byte, counter, reason
+and order that can be seen through these protocols, in every turn: so a journal
+that was recorded with one replays with the other
+(`natscore.testing.PairedDataPlane` runs two at once, and compares).
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping, Sequence
+
+    from natscore.errors import Violation
+    from natscore.events import ConnectionId
+    from natscore.plan import Plan
+
+__all__ = [
+    "CLIENT_RESERVED",
+    "DataPlane",
+    "Found",
+    "Node",
+    "Outbox",
+    "Source",
+    "Stop",
+    "SubjectTable",
+    "Sublist",
+    "Subscription",
+]
+
+CLIENT_RESERVED: Final = (b"_GR_.", b"$NRG.")
+"""Prefixes that a client must not publish to (client-protocol.md section 20)."""
+
+T_co = TypeVar("T_co", covariant=True)
+S_co = TypeVar("S_co", bound="Subscription", covariant=True)
+
+
+class Stop(enum.Enum):
+    """Why `run` returned."""
+
+    NEED_DATA = enum.auto()  # everything complete is done
+    OPS = enum.auto()  # source.ops holds protocol operations for the control plane
+    MISS = enum.auto()  # source.missed holds nodes of which no plan was made
+    TURN_OVER = enum.auto()  # the turn's output is spent; the rest waits in the source
+    STEPPED = enum.auto()  # one op is done, and the source is stepping
+    EXHAUSTED = enum.auto()  # a subscription reached its max, which is settled before the next op
+    VIOLATION = enum.auto()  # source.violation; what came before it has been done
+    UNAUTHENTICATED = enum.auto()  # the first op is not CONNECT although a login is required
+
+
+class Outbox(Protocol):
+    """The bytes on their way to one connection, in the order of decision: the only way out of the core.
+
+    A shell takes `blocks`, offers them to the kernel, and says with `advance` how
+    much was taken. Where one block ends and the next begins is private to a
+    plane; which bytes they hold is not.
+    """
+
+    open: bool  # false from the instant the connection is decided to end
+    accepts: bool  # open, and not refusing messages because it is far behind
+    ready: bool  # whether it stands in the plane's list of outboxes with something to write
+    blocked: bool  # the kernel refused bytes and has not taken them all since
+    headers: bool  # this connection takes HMSG
+
+    @property
+    def cid(self) -> ConnectionId: ...
+    @property
+    def size(self) -> int:
+        """Bytes not yet taken by the kernel."""
+
+    @property
+    def appended(self) -> int:
+        """Bytes ever appended, and not retracted."""
+
+    @property
+    def messages(self) -> int:
+        """Messages delivered."""
+
+    @property
+    def volume(self) -> int:
+        """Header and payload bytes delivered."""
+
+    def write(self, data: bytes) -> None:
+        """Append bytes that the control plane decided on."""
+
+    def blocks(self, limit: int) -> list[bytes | memoryview]:
+        """The first blocks, as many as fit into `limit` bytes, and at least one if there is any.
+
+        A block never moves or changes while a shell holds it.
+        """
+
+    def advance(self, count: int) -> None:
+        """The kernel took the first `count` bytes."""
+
+    def condense(self) -> None:
+        """What waits for long shall not weigh several times its bytes."""
+
+    def tail_blocks(self, count: int) -> list[bytes | memoryview]:
+        """The last `count` bytes appended, of those still held, for checksums and traces."""
+
+    def retract(self, count: int) -> None:
+        """Take back the last `count` bytes appended; none of them has been offered to a shell."""
+
+    def discard(self) -> None:
+        """Drop everything: the connection is gone or will not be flushed."""
+
+
+class Subscription(Protocol):
+    """One subscription of one connection."""
+
+    max: int  # auto-unsubscribe after this many; 0: never
+
+    @property
+    def outbox(self) -> Outbox: ...
+    @property
+    def sid(self) -> bytes: ...
+    @property
+    def subject(self) -> bytes: ...
+    @property
+    def queue(self) -> bytes | None: ...
+    @property
+    def head(self) -> bytes:
+        """What stands between the subject and the rest of a MSG line."""
+
+    @property
+    def delivered(self) -> int: ...
+    @property
+    def live(self) -> bool:
+        """False once max is reached or it is removed."""
+
+    @property
+    def node(self) -> object | None:
+        """Where the sublist keeps it; None: nowhere."""
+
+
+class Node(Protocol[S_co]):
+    """All subscriptions of an account with the same subject, valid until the next call on their plane."""
+
+    @property
+    def subject(self) -> bytes: ...
+    @property
+    def plain(self) -> Collection[S_co]:
+        """Those of no queue group, in the order of delivery."""
+
+    @property
+    def queues(self) -> Mapping[bytes, Collection[S_co]]:
+        """The members of each queue group, in the order in which they came."""
+
+
+class Sublist(Protocol):
+    """The subscriptions of one account."""
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+
+    @property
+    def steps(self) -> int:
+        """Places that matches ever looked at; what one cost is the difference."""
+
+    def node(self, subject: bytes) -> Node[Subscription] | None:
+        """The subscriptions with exactly this subject."""
+
+    def nodes(self) -> Iterator[Node[Subscription]]:
+        """All nodes, in a fixed order."""
+
+    def insert(self, subscription: Subscription) -> None:
+        """Add a subscription whose subject is valid."""
+
+    def remove(self, subscription: Subscription) -> None:
+        """Take a member out again."""
+
+    def match(self, subject: bytes) -> Sequence[Node[Subscription]]:
+        """The nodes whose subscriptions get a message published to `subject`, in a fixed order."""
+
+
+class SubjectTable(Protocol):
+    """Answers of a sublist that are remembered, for connections with equal rights in one account."""
+
+    def __len__(self) -> int:
+        """How many lines it holds."""
+
+
+class Source(Protocol):
+    """The reading side of one connection: bytes not yet parsed, and how to treat its messages.
+
+    What `run` found besides messages is left in `ops`, `missed` or `violation`.
+    """
+
+    awaiting_connect: bool  # a login is required and has not happened
+    first_ping_due: bool  # the first PING after CONNECT goes to the control plane
+    verbose: bool
+    pedantic: bool
+    echo: bool
+    headers: bool  # HPUB is negotiated
+    no_responders: bool
+    stepping: bool  # one op a run, for tracing
+    ops: list[tuple[bytes, list[bytes]]]  # what was said to the control plane; to be replaced when taken
+
+    @property
+    def cid(self) -> ConnectionId: ...
+    @property
+    def outbox(self) -> Outbox: ...
+    @property
+    def have(self) -> int:
+        """Bytes not yet parsed."""
+
+    @property
+    def has_work(self) -> bool:
+        """Whether something can be done without more bytes, or may be."""
+
+    @property
+    def missed(self) -> tuple[Node[Subscription], ...]:
+        """The nodes of a MISS."""
+
+    @missed.setter
+    def missed(self, nothing: tuple[()]) -> None: ...
+    @property
+    def unfinished(self) -> object | None:
+        """A fan-out to more receivers than a turn serves, of which something is left."""
+
+    @property
+    def violation(self) -> Violation | None: ...
+    @property
+    def stepped(self) -> bytes:
+        """The op that the last run performed, when stepping."""
+
+    @property
+    def pings(self) -> int:
+        """PINGs that the data plane answered."""
+
+    @property
+    def messages(self) -> int:
+        """Messages published."""
+
+    @property
+    def volume(self) -> int:
+        """Header and payload bytes published."""
+
+    def feed(self, data: bytes | memoryview) -> None:
+        """Take bytes off the wire; `DataPlane.run` parses them."""
+
+    def keep(self) -> None:
+        """Own what is unparsed: the chunk that was fed is its owner's again when the event was handled."""
+
+    def peek(self, count: int) -> bytes:
+        """The first `count` unparsed bytes, or all if they are fewer, for a log line."""
+
+    def forget(self) -> None:
+        """Drop unparsed bytes: the connection is ending."""
+
+
+class Found(Protocol[T_co]):
+    """What a plane found while it worked, in order; the control plane reads it, and then clears it."""
+
+    def __iter__(self) -> Iterator[T_co]: ...
+    def __len__(self) -> int: ...
+    def clear(self) -> None: ...
+
+
+class DataPlane(Protocol):
+    """Matches, parses, delivers. Implementations agree on every byte, counter and reason.
+
+    A plane is made from the generator of queue choices: it draws from that one
+    alone, and leaves its state in it after every call.
+    """
+
+    @property
+    def ready(self) -> Found[Outbox]:
+        """Outboxes with something to write, in the order of their first byte."""
+
+    @property
+    def exhausted(self) -> Found[Subscription]:
+        """Reached their max; to be removed at the next settle."""
+
+    @property
+    def strained(self) -> Found[Outbox]:
+        """Refused by the kernel, and appended to all the same; one may stand here more than once."""
+
+    @property
+    def denied(self) -> Found[tuple[ConnectionId, bytes, bytes]]:
+        """Refused publishes: connection, subject, reply."""
+
+    @property
+    def left(self) -> int:
+        """Output that this turn may still write; less than nothing when it wrote more."""
+
+    def outbox(self, cid: ConnectionId) -> Outbox:
+        """The writing side of a new connection."""
+
+    def source(
+        self, cid: ConnectionId, outbox: Outbox, table: SubjectTable, max_control_line: int, max_payload: int
+    ) -> Source:
+        """The reading side of a new connection."""
+
+    def bind(self, source: Source, table: SubjectTable) -> None:
+        """From now on, look the subjects of `source` up in `table`."""
+
+    def sublist(self) -> Sublist:
+        """The subscriptions of a new account."""
+
+    def table(self, sublist: Sublist, reserved: tuple[bytes, ...]) -> SubjectTable:
+        """A look-up table over `sublist` for connections with equal rights."""
+
+    def subscription(self, outbox: Outbox, sid: bytes, subject: bytes, queue: bytes | None) -> Subscription:
+        """A new subscription, not yet in any sublist."""
+
+    def install(
+        self, table: SubjectTable, nodes: tuple[Node[Subscription], ...], plan: Plan[Subscription]
+    ) -> None:
+        """Answer a MISS: from now on messages that match `nodes` are delivered by `plan`."""
+
+    def begin_turn(self, output_max: int) -> None:
+        """Allow `output_max` bytes of output until `run` answers TURN_OVER."""
+
+    def spend(self, cost: int) -> bool:
+        """Count work of the control plane as if it were `cost` bytes of output. Is anything left?"""
+
+    def run(self, source: Source) -> Stop:
+        """Parse and deliver until something needs the control plane. Never raises for what a peer sent."""
+
+    def go_on(self, source: Source) -> bool:
+        """Perform the next part of a fan-out. Is it done?"""
