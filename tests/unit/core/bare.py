@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypedDict, TypeVar
 
 from natscore.events import (
     Address,
@@ -21,11 +21,20 @@ from natscore.options import Options
 from natscore.server import Server
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from natscore.authentication import Authenticator
     from natscore.effects import Effect
+    from natscore.entropy import Xorshift64
     from natscore.facts import Fact
+    from natscore.plane import DataPlane
 
 __all__ = ["BareServer", "of_type"]
+
+
+class _Chosen(TypedDict, total=False):
+    data_plane: Callable[[Xorshift64], DataPlane]
+
 
 T = TypeVar("T")
 
@@ -36,10 +45,18 @@ class BareServer:
     """Feeds one server. The kernel takes nothing until `written` does."""
 
     def __init__(
-        self, authenticator: Authenticator | None = None, *, start: bool = True, **options: Any
+        self,
+        authenticator: Authenticator | None = None,
+        *,
+        start: bool = True,
+        data_plane: Callable[[Xorshift64], DataPlane] | None = None,
+        **options: Any,
     ) -> None:
         self.facts: list[Fact] = []
-        self.server = Server(Options(**options), authenticator=authenticator, facts=self.facts.append)
+        chosen: _Chosen = {} if data_plane is None else {"data_plane": data_plane}
+        self.server = Server(
+            Options(**options), authenticator=authenticator, facts=self.facts.append, **chosen
+        )
         self.now_ns = 0
         if start:
             self.start()

@@ -6,6 +6,10 @@ fixtures for real servers.
 """
 
 from natscore.testing.client import ScriptedClient
+from natscore.testing.paired import PairedDataPlane
+from natscore.testing.pairs import PlanesDisagree
 from natscore.testing.world import InvariantBroken, SimulatedServer, World
 
-__all__ = ["InvariantBroken", "ScriptedClient", "SimulatedServer", "World"]
+__all__ = [
+    "InvariantBroken", "PairedDataPlane", "PlanesDisagree", "ScriptedClient", "SimulatedServer", "World",
+]  # fmt: skip

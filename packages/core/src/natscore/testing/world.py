@@ -53,6 +53,8 @@ from natscore.options import Options
 from natscore.server import Server
 from natscore.state import State
 from natscore.testing.client import ScriptedClient
+from natscore.testing.paired import PairedDataPlane
+from natscore.testing.pairs import PlanesDisagree
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -257,6 +259,11 @@ class SimulatedServer:
     def check(self) -> None:
         """Raise InvariantBroken unless facts, told interest and counters agree with the state."""
         state = self.state
+        if isinstance(state.plane, PairedDataPlane):
+            try:
+                state.plane.check()
+            except PlanesDisagree as difference:
+                raise self._broken(f"two data planes disagree: {difference}") from difference
         if self.world.recording:
             fresh = State(self.server.options, self.world.data_plane(Xorshift64(1)))
             for fact in self.facts:
@@ -300,7 +307,10 @@ class SimulatedServer:
 
     def _handle(self, event: Event) -> None:
         at = self.world.at
-        effects = self._shell.handle(replace(event, at=at))
+        try:
+            effects = self._shell.handle(replace(event, at=at))
+        except PlanesDisagree as difference:
+            raise self._broken(f"two data planes disagree: {difference}") from difference
         self.events += 1
         self.effects += len(effects)
         if self.on_event is not None:
@@ -368,4 +378,7 @@ class SimulatedServer:
 
     def _require(self, holds: bool, what: str) -> None:
         if not holds:
-            raise InvariantBroken(f"{what} (seed {self.world.seed}, event {self.events})")
+            raise self._broken(what)
+
+    def _broken(self, what: str) -> InvariantBroken:
+        return InvariantBroken(f"{what} (seed {self.world.seed}, event {self.events})")
