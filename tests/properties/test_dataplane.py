@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from natscore.testing import ScriptedClient, SimulatedServer
 
+pytestmark = pytest.mark.every_plane
+
 
 def seed_of(server: SimulatedServer) -> int:
     """What the choices of a server are drawn from: it is in the first event of its journal."""
@@ -147,6 +149,7 @@ def _few_receivers_a_turn() -> Iterator[None]:
         yield
 
 
+@pytest.mark.pure_plane
 @pytest.mark.usefixtures("_few_receivers_a_turn")
 @settings(suppress_health_check=[*settings().suppress_health_check, HealthCheck.function_scoped_fixture])
 @given(steps=st.one_of(group_programs(), programs(5, ops=any_ops)), turn_output_max=TURNS, seed=SEEDS)

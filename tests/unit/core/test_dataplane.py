@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from natscore.dataplane import OPS_MAX, PureDataPlane, Stop
+from natscore.dataplane import OPS_MAX, Stop
 from natscore.entropy import Xorshift64
 from natscore.errors import CloseReason
 from natscore.events import ConnectionId
@@ -16,7 +16,11 @@ from tests.support.pure import pure_source
 from tests.unit.core.dialogue import HEADERS, QUIET, VERBOSE, client_of, open_client
 
 if TYPE_CHECKING:
-    from natscore.cells import Source
+    from collections.abc import Callable
+
+    from natscore.plane import DataPlane, Source
+
+pytestmark = pytest.mark.every_plane
 
 UNKNOWN: Final = b"-ERR 'Unknown Protocol Operation'\r\n"
 LINE_TOO_LONG: Final = b"-ERR 'maximum control line exceeded'\r\n"
@@ -568,8 +572,8 @@ def test_a_connection_that_is_idle_holds_no_bytes(op: bytes, turn_output_max: in
 class Plane:
     """A data plane without a server, and one source with quiet options."""
 
-    def __init__(self) -> None:
-        self.plane = PureDataPlane(Xorshift64(1))
+    def __init__(self, data_plane: Callable[[Xorshift64], DataPlane]) -> None:
+        self.plane = data_plane(Xorshift64(1))
         self.sublist = self.plane.sublist()
         self.table = self.plane.table(self.sublist, (b"_GR_.",))
         self.source = self.new_source(5)
@@ -591,8 +595,8 @@ class Plane:
 
 
 @pytest.fixture
-def plane() -> Plane:
-    return Plane()
+def plane(data_plane: Callable[[Xorshift64], DataPlane]) -> Plane:
+    return Plane(data_plane)
 
 
 def test_run_needs_data_when_everything_is_done(plane: Plane) -> None:
@@ -601,13 +605,15 @@ def test_run_needs_data_when_everything_is_done(plane: Plane) -> None:
     assert plane.written() == b"PONG\r\n"
 
 
+@pytest.mark.pure_plane
 def test_run_does_not_join_what_cannot_be_a_whole_payload_yet(plane: Plane) -> None:
     plane.plane.install(plane.table, (), compile_plan(()))
+    source = pure_source(plane.source)
 
     assert plane.run(b"PUB foo 1000\r\n") is Stop.NEED_DATA
-    assert plane.source.need == len(b"PUB foo 1000\r\n") + 1000 + 2
+    assert source.need == len(b"PUB foo 1000\r\n") + 1000 + 2
     assert plane.run(b"x" * 600) is Stop.NEED_DATA
-    assert plane.source.pieces == [b"x" * 600]
+    assert source.pieces == [b"x" * 600]
     assert plane.run(b"x" * 400 + b"\r\n") is Stop.NEED_DATA
     assert (plane.source.messages, plane.source.have) == (1, 0)
 
@@ -715,7 +721,7 @@ def test_a_subscription_that_reached_its_max_is_settled_before_the_next_op(plane
     plane.plane.install(plane.table, plane.source.missed, compile_plan(plane.source.missed))
 
     assert plane.run() is Stop.EXHAUSTED
-    assert plane.plane.exhausted == [subscription]
+    assert list(plane.plane.exhausted) == [subscription]
     assert not subscription.live
     assert plane.source.have == len(tail)
 

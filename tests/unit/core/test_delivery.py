@@ -28,6 +28,8 @@ from tests.unit.core.dialogue import (
 if TYPE_CHECKING:
     from natscore.testing import ScriptedClient, SimulatedServer
 
+pytestmark = pytest.mark.every_plane
+
 INVALID = b"-ERR 'Invalid Publish Subject'\r\n"
 
 
@@ -553,6 +555,7 @@ def test_an_own_subscription_without_echo_is_no_responder_and_is_told_all_the_sa
     assert client.take() == b"HMSG r 7 35 35\r\nNATS/1.0 503\r\nNats-Subject: foo\r\n\r\n\r\n"
 
 
+@pytest.mark.pure_plane
 @pytest.mark.spec("client-protocol 10.4")
 def test_a_responder_that_has_got_all_it_wanted_is_none() -> None:
     client = open_client(REQUESTER)
@@ -603,6 +606,7 @@ def test_very_many_receivers_are_served_in_parts_a_turn_each(many: BareServer, m
     assert of_type(effects, ResumeReading) == [ResumeReading(ConnectionId(9))]
 
 
+@pytest.mark.pure_plane
 def test_a_large_message_is_served_in_parts_by_its_bytes(
     many: BareServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

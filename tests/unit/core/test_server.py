@@ -346,6 +346,7 @@ def test_an_exception_in_a_handler_closes_that_connection_only(
     still_serves(server, other)
 
 
+@pytest.mark.pure_plane
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_an_exception_in_the_data_plane_closes_that_connection_only(
     when: str, monkeypatch: pytest.MonkeyPatch
@@ -370,6 +371,7 @@ def test_an_exception_in_the_data_plane_closes_that_connection_only(
     still_serves(server, other)
 
 
+@pytest.mark.pure_plane
 def test_an_exception_while_the_last_words_of_a_publisher_go_out_hurts_nobody(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
