@@ -20,10 +20,14 @@ if TYPE_CHECKING:
 __all__ = [
     "Chunk",
     "HangUp",
+    "Passes",
+    "Reads",
     "Step",
     "any_ops",
     "connect_lines",
     "cuts_of",
+    "executor_programs",
+    "framed_badly",
     "group_programs",
     "hostile_streams",
     "pieces",
@@ -170,6 +174,36 @@ _HOSTILE: Final = st.sampled_from(
 )  # fmt: skip
 
 
+_SIZES: Final = st.sampled_from(
+    [
+        b"0", b"00", b"2", b"02", b"000000002", b"0000000002", b"999999999", b"1000000000", b"2147483647",
+        b"2147483648", b"4294967296", b"9223372036854775807", b"9223372036854775808", b"18446744073709551618",
+        b"99999999999999999999", b"-1", b"-0", b"+2", b"1_0", b"0x2", b"2.0", b"2 ", b"\xd9\xa2", b"2\x0b",
+        b"2\x00", b"", b"4097",
+    ]
+)  # fmt: skip
+_ODD_SUBJECTS: Final = st.sampled_from(
+    [b"a", b"a", b"a.b", b"a\x00b", b"a\x0bb", b"\x1b[0m", b"a\rb", b"a..b", b".", b"a.", b">", b"*", b"\xff",
+     b"a" * 600, b"a." * 300 + b"a", b"_GR_.x", b"$NRG."]
+)  # fmt: skip
+_TERMINATORS: Final = st.sampled_from(
+    [b"\r\n", b"\r\n", b"\r\n", b"\n", b"\r", b"", b"X\r\n", b"\r\r\n", b"\n\r"]
+)
+
+
+@st.composite
+def framed_badly(draw: DrawFn) -> bytes:
+    """A publish, or a line, of which anything may be wrong: name, subject, sizes, blanks, ends."""
+    name = draw(st.sampled_from([b"PUB", b"PUB", b"HPUB", b"hpub", b"pUb", b"SUB", b"UNSUB", b"PING"]))
+    words = [draw(_ODD_SUBJECTS)]
+    if draw(st.booleans()):
+        words.append(draw(_ODD_SUBJECTS))
+    words += [draw(_SIZES) for _ in range(2 if name.upper() == b"HPUB" else 1)]
+    blank = draw(st.sampled_from([b" ", b" ", b" ", b"\t", b"  ", b" \x0b"]))
+    body = draw(st.sampled_from([b"hi", b"hi", b"", b"x" * 4097, b"\r\n"]))
+    return name + blank + blank.join(words) + draw(_TERMINATORS) + body + draw(_TERMINATORS)
+
+
 def any_ops() -> SearchStrategy[bytes]:
     """Valid ops, and now and then one that is not."""
     return st.one_of(valid_ops(), valid_ops(), valid_ops(), _HOSTILE)
@@ -217,7 +251,43 @@ class HangUp:
     connection: int
 
 
+@dataclass(frozen=True)
+class Reads:
+    """A connection that does not take everything at once reads, and so makes room."""
+
+    connection: int
+    room: int
+
+
+@dataclass(frozen=True)
+class Passes:
+    """Time passes."""
+
+    duration_ns: int
+
+
 Step = Chunk | HangUp
+
+Happening = Step | Reads | Passes
+
+
+@st.composite
+def executor_programs(draw: DrawFn, connections: int = 4) -> list[Happening]:
+    """Programs of anything, also framed badly or dribbled, with slow readers and with time."""
+    steps: list[Happening] = []
+    steps += draw(st.one_of(programs(connections, any_ops), group_programs(connections)))
+    more = st.one_of(any_ops(), any_ops(), valid_ops(), framed_badly())
+    for _ in range(draw(st.integers(0, 8))):
+        index = draw(st.integers(0, connections - 1))
+        match draw(st.integers(0, 5)):
+            case 0:
+                steps.append(Reads(index, draw(st.sampled_from([1, 100, 5_000, 100_000]))))
+            case 1:
+                steps.append(Passes(draw(st.sampled_from([1, 20_000_000, 3_000_000_000]))))
+            case _:
+                data = b"".join(draw(st.lists(more, min_size=1, max_size=4)))
+                steps.append(Chunk(index, data, draw(st.one_of(st.just([]), cuts_of(data)))))
+    return steps
 
 
 @st.composite

@@ -71,6 +71,7 @@ _EPOCH_NS = 1_700_000_000_000_000_000  # the wall clock of a world begins here
 _STEPS_MAX = 10_000_000  # a world that does not come to rest within so many steps is broken
 _JOURNAL_MAX = 1 << 30
 _READ_MAX = 65_536
+_OVERWRITTEN = b"\n" * _READ_MAX
 
 
 class InvariantBroken(AssertionError):
@@ -84,6 +85,7 @@ class World:
         seed: of everything that is drawn in this world.
         data_plane: makes the data plane of each server.
         cuts: cut what clients send at random places.
+        lending: lend what clients send, in one memory that is overwritten when each event was handled.
         recording: keep the facts and a journal of each server, and check them.
     """
 
@@ -93,11 +95,13 @@ class World:
         *,
         data_plane: Callable[[Xorshift64], DataPlane] = PureDataPlane,
         cuts: bool = False,
+        lending: bool = False,
         recording: bool = True,
     ) -> None:
         self.seed = seed
         self.data_plane = data_plane
         self.cuts = cuts
+        self.lending = lending
         self.recording = recording
         self.draws = Xorshift64(seed + 1)
         self.entropy = Entropy(seed + 2)
@@ -164,6 +168,7 @@ class SimulatedServer:
         self._busy = False
         self._unread: dict[ConnectionId, deque[bytes]] = {}
         self._next_cid = 4
+        self._memory = bytearray(_OVERWRITTEN)
         self.server = Server(
             options,
             data_plane=world.data_plane,
@@ -308,9 +313,12 @@ class SimulatedServer:
     def _handle(self, event: Event) -> None:
         at = self.world.at
         try:
-            effects = self._shell.handle(replace(event, at=at))
+            effects = self._shell.handle(self._lent(replace(event, at=at)))
         except PlanesDisagree as difference:
             raise self._broken(f"two data planes disagree: {difference}") from difference
+        finally:
+            if self.world.lending:
+                self._memory[:] = _OVERWRITTEN
         self.events += 1
         self.effects += len(effects)
         if self.on_event is not None:
@@ -326,6 +334,13 @@ class SimulatedServer:
         self._queue.extendleft(reversed(refused))
         for effect in effects:
             self._perform(effect)
+
+    def _lent(self, event: Event) -> Event:
+        if not self.world.lending or not isinstance(event, BytesReceived):
+            return event
+        size = len(event.data)
+        self._memory[:size] = event.data
+        return replace(event, data=memoryview(self._memory)[:size])
 
     def _offer(self, client: ScriptedClient) -> None:
         """The kernel takes what fits into the client's window."""
