@@ -16,14 +16,16 @@ __all__ = ["BorrowingPlane", "BorrowingSource"]
 
 
 class BorrowingSource(cells.Source):
-    """`borrowed` is how often it was fed and not told, since then, to keep what is left."""
+    """`borrowed` is how often it was fed and not told, since then, to keep what is left; `lent` was last."""
 
     def __init__(self, *given: Any) -> None:
         super().__init__(*given)
         self.borrowed = self.kept = 0
+        self.lent: bytes | memoryview = b""
 
     def feed(self, data: bytes | memoryview) -> None:
         self.borrowed += 1
+        self.lent = data
         super().feed(data)
 
     def keep(self) -> None:

@@ -26,6 +26,7 @@ from natscore.options import SECOND
 from natscore.state import Audience
 from natscore.testing import InvariantBroken, World
 from natscore.testing import world as world_module
+from tests.support.borrowing import BorrowingPlane, BorrowingSource
 from tests.unit.core.dialogue import QUIET, client_of
 
 if TYPE_CHECKING:
@@ -271,3 +272,29 @@ def test_a_turn_that_was_never_granted_is_noticed() -> None:
 
     with pytest.raises(InvariantBroken, match="a turn was asked for and never granted"):
         server.check()
+
+
+def test_a_world_that_lends_takes_back_what_it_lent_and_records_what_was_sent() -> None:
+    server = World(data_plane=BorrowingPlane, lending=True).server()
+    client = client_of(server)
+    source = server.state.connections[client.cid].source
+    assert isinstance(source, BorrowingSource)
+
+    client.send(b"SUB foo 1\r\nPUB foo 5\r\nhe")
+    assert isinstance(source.lent, memoryview)
+    assert set(bytes(source.lent)) == set(b"\n")
+    client.send(b"llo\r\n")
+
+    assert client.take() == b"MSG foo 1 5\r\nhello\r\n"
+    assert b"PUB foo 5\r\nhe" in server.journal.getvalue()
+
+
+def test_a_world_lends_nothing_unless_it_is_told_to() -> None:
+    server = World(data_plane=BorrowingPlane).server()
+    client = client_of(server)
+    source = server.state.connections[client.cid].source
+    assert isinstance(source, BorrowingSource)
+
+    client.send(b"PING\r\n")
+
+    assert source.lent == b"PING\r\n"
