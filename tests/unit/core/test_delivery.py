@@ -555,7 +555,6 @@ def test_an_own_subscription_without_echo_is_no_responder_and_is_told_all_the_sa
     assert client.take() == b"HMSG r 7 35 35\r\nNATS/1.0 503\r\nNats-Subject: foo\r\n\r\n\r\n"
 
 
-@pytest.mark.pure_plane
 @pytest.mark.spec("client-protocol 10.4")
 def test_a_responder_that_has_got_all_it_wanted_is_none() -> None:
     client = open_client(REQUESTER)
@@ -589,6 +588,7 @@ def served(bare: BareServer) -> list[int]:
     return [cid for cid in range(1, 6) if bare.written(cid)]
 
 
+@pytest.mark.pure_plane
 @pytest.mark.parametrize(
     "message",
     [b"PUB foo 2\r\nhi\r\n", b"PUB foo 5000\r\n" + b"x" * 5000 + b"\r\n", b"HPUB foo 2 4\r\nhhxy\r\n"],
@@ -620,6 +620,7 @@ def test_a_large_message_is_served_in_parts_by_its_bytes(
     assert (first, served(many)) == ([1, 2, 3], [4, 5])
 
 
+@pytest.mark.pure_plane
 def test_nothing_else_is_done_for_the_publisher_before_its_message_is_everywhere(many: BareServer) -> None:
     many.receive(9, b"PUB foo 2\r\nhi\r\nPING\r\nPUB foo 2\r\nho\r\nBAD\r\n")
     received = {cid: many.written(cid) for cid in (1, 2, 5, 9)}
@@ -632,6 +633,7 @@ def test_nothing_else_is_done_for_the_publisher_before_its_message_is_everywhere
     assert many.written(9) == b"PONG\r\n-ERR 'Unknown Protocol Operation'\r\n"
 
 
+@pytest.mark.pure_plane
 @pytest.mark.parametrize("gone", [False, True])
 def test_a_message_reaches_all_though_its_publisher_is_gone(many: BareServer, gone: bool) -> None:
     many.receive(9, b"PUB foo 2\r\nhi\r\n")
@@ -646,6 +648,7 @@ def test_a_message_reaches_all_though_its_publisher_is_gone(many: BareServer, go
     assert first + served(many) == [1, 2, 3, 4, 5]
 
 
+@pytest.mark.pure_plane
 def test_what_a_publisher_that_is_gone_still_delivers_is_settled(many: BareServer) -> None:
     for cid in range(1, 6):
         many.receive(cid, b"UNSUB 1 1\r\n")
@@ -658,6 +661,7 @@ def test_what_a_publisher_that_is_gone_still_delivers_is_settled(many: BareServe
     assert served(many) == [1, 2, 3, 4, 5]
 
 
+@pytest.mark.pure_plane
 def test_a_receiver_that_is_too_far_behind_for_a_publisher_that_is_gone_is_cut_off(many: BareServer) -> None:
     many.receive(9, b"PUB foo 400000\r\n" + b"x" * 400_000 + b"\r\n")
     many.rest()
@@ -671,6 +675,7 @@ def test_a_receiver_that_is_too_far_behind_for_a_publisher_that_is_gone_is_cut_o
     assert (close.cid, close.reason) == (5, CloseReason.SLOW_CONSUMER_PENDING)
 
 
+@pytest.mark.pure_plane
 def test_a_receiver_that_leaves_or_wants_no_more_meanwhile_is_left_out(many: BareServer) -> None:
     many.receive(9, b"PUB foo 2\r\nhi\r\n")
     served(many)
@@ -683,6 +688,7 @@ def test_a_receiver_that_leaves_or_wants_no_more_meanwhile_is_left_out(many: Bar
     assert many.written(5) == b"MSG foo 1 2\r\nhi\r\n"
 
 
+@pytest.mark.pure_plane
 @pytest.mark.parametrize("op", [b"PUB foo 0\r\n\r\n", b"pub  foo 0\r\n\r\n"])
 def test_groups_are_served_in_parts_too_and_each_once(
     op: bytes, many: BareServer, monkeypatch: pytest.MonkeyPatch
@@ -697,6 +703,7 @@ def test_groups_are_served_in_parts_too_and_each_once(
     assert many.server.state.accounts["$G"].sublist.count == 0
 
 
+@pytest.mark.pure_plane
 def test_that_nobody_listens_is_said_when_the_last_of_many_has_refused(many: BareServer) -> None:
     many.receive(
         9,
