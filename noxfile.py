@@ -23,11 +23,15 @@ PYTHONS: Final[list[str]] = WORKSPACE["tool"]["natscore"]["pythons"]
 PACKAGES: Final = {
     "natscore": ("packages/core", "natscore"),
     "natscore-transport-tcp": ("packages/transport-tcp", "natscore_tcp"),
+    "natscore-accel": ("packages/accel", "natscore_accel"),
     "natscore-cli": ("packages/cli", "natscore_cli"),
 }
 """Distribution: its folder, and the name it is imported by."""
 
-SOURCES: Final = ("-e", "packages/core", "-e", "packages/transport-tcp[trio,uvloop]", "-e", "packages/cli")
+SOURCES: Final = (
+    *("-e", "packages/core", "-e", "packages/transport-tcp[trio,uvloop]"),
+    *("-e", "packages/accel", "-e", "packages/cli"),
+)
 
 
 def install(session: nox.Session, *groups: str) -> None:

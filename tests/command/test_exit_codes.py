@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from natscore_tcp import choose_executor
+from natscore_tcp.executor import PURE_VARIABLE
 from tests.command.process import COMMAND, run
 from tests.support.wire import RawClient
 
@@ -21,7 +23,19 @@ VERSION_SECONDS_MAX = 0.150
 def test_the_version_is_printed_in_the_shape_that_scripts_match(words: list[str]) -> None:
     done = run(*words)
 
-    assert (done.returncode, done.stdout, done.stderr) == (0, "nats-server-py: v0.1.0\n", "")
+    assert (done.returncode, done.stdout.splitlines()[0], done.stderr) == (0, "nats-server-py: v0.1.0", "")
+
+
+@pytest.mark.parametrize("pure", ["", "1"])
+def test_the_line_below_the_version_names_the_data_plane_that_a_server_takes(
+    pure: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(PURE_VARIABLE, pure)
+
+    done = run("--version")
+
+    kind = "compiled" if choose_executor().compiled else "pure Python"
+    assert done.stdout.splitlines()[1:] == [f"Data plane: {kind}"]
 
 
 def test_the_version_is_printed_within_150_ms() -> None:
@@ -63,7 +77,7 @@ def test_the_command_is_installed_under_its_name() -> None:
     found = str(script) if script.exists() else shutil.which("nats-server-py")
     assert found is not None
 
-    assert run("-v", command=(found,)).stdout == "nats-server-py: v0.1.0\n"
+    assert run("-v", command=(found,)).stdout.startswith("nats-server-py: v0.1.0\n")
 
 
 @pytest.mark.spec("operations 1.1", "operations 1.5")

@@ -37,6 +37,7 @@ def test_the_lines_of_a_start_stand_in_nats_servers_order(backend: str) -> None:
             rf"\[DBG\]   Python:   .*{sys.version_info[0]}\.{sys.version_info[1]}.*{backend}.*",
             r"\[INF\]   Name:     east",
             r"\[INF\]   ID:       N[A-Z2-7]{55}",
+            r"\[INF\] Data plane: (compiled|pure Python) \(.+\)",
             rf"\[INF\] Listening for client connections on 127\.0\.0\.1:{port}",
             r"\[INF\] Server is ready",
         ]
@@ -293,6 +294,7 @@ def test_a_json_log_has_one_object_in_each_line() -> None:
             "server_runtime",
             "server_name",
             "server_id",
+            "data_plane",
             "listening_for_clients",
             "server_ready",
         ]

@@ -36,6 +36,15 @@ PACKAGES: Final = {
 }
 """Each package, and the other ones it may import. Nobody imports the command."""
 
+REACHED_FOR: Final = {
+    "natscore.testing.fixtures": {"natscore_tcp"},
+    "natscore_tcp.executor": {"natscore_accel"},
+}
+"""Modules that reach by name, and when they are called, for a package that they must run without."""
+
+COMPILED: Final = {"cpython", "cython", "libc"}
+"""What compiled sources may import besides: declarations of C."""
+
 LAYERS: Final = (
     ("values",),
     ("deadlines", "entropy", "errors", "events", "identity", "subject", "turn", "version"),
@@ -175,6 +184,35 @@ def test_packages_import_only_the_packages_below_them() -> None:
     assert wrong == []
 
 
+def test_packages_are_reached_for_by_name_only_where_the_table_says() -> None:
+    found: dict[str, set[str]] = {}
+    for name, path in modules().items():
+        package = name.partition(".")[0]
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                named = node.value.partition(".")[0]
+                if named in PACKAGES.keys() - PACKAGES[package] - {package}:
+                    found.setdefault(name, set()).add(named)
+
+    assert found == REACHED_FOR
+
+
+def test_compiled_sources_import_the_core_and_nothing_beside_it() -> None:
+    sources = [
+        path for path in ROOT.glob("packages/accel/src/**/*") if path.suffix in (".pyx", ".pxd", ".pxi")
+    ]
+    allowed = PACKAGES["natscore_accel"] | COMPILED | PURE | {"natscore_accel"}
+    wrong = [
+        f"{path.relative_to(ROOT)}: {match[0].strip()}"
+        for path in sources
+        for match in re.finditer(r"^[ \t]*(?:from|c?import)[ \t]+([\w]+)", path.read_text(), re.MULTILINE)
+        if match[1] not in allowed
+    ]
+
+    assert sources != []
+    assert wrong == []
+
+
 def test_nobody_imports_the_command() -> None:
     assert not any("natscore_cli" in below for below in PACKAGES.values())
 
@@ -246,7 +284,7 @@ def test_package_declares_every_library_it_imports(project: Path) -> None:
     requirements = [*settings["dependencies"]]
     for extra in settings.get("optional-dependencies", {}).values():
         requirements += extra
-    (package,) = (path.name for path in (project.parent / "src").iterdir() if path.is_dir())
+    (package,) = (path.parent.name for path in project.parent.glob("src/*/__init__.py"))
     declared = {package, *sys.stdlib_module_names}
     for requirement in requirements:
         distribution = re.split(r"[^\w.-]", requirement.strip(), maxsplit=1)[0].lower()

@@ -93,7 +93,10 @@ def test_package_is_complete(package: Path) -> None:
     )
     assert (package / "newsfragments").is_dir()
     assert (package / "LICENSE").read_text() == (ROOT / "LICENSE").read_text()
-    assert settings["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"] == [f"src/{module.name}"]
+    if settings["build-system"]["build-backend"] == "hatchling.build":
+        assert settings["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"] == [f"src/{module.name}"]
+    else:  # what is compiled needs setuptools
+        assert settings["tool"]["setuptools"]["packages"]["find"]["where"] == ["src"]
 
 
 def test_packages_support_the_versions_that_are_tested() -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from natscore_cli.arguments import FlagError, StartRefused, forget_credentials, parse
 from natscore_cli.flags import PROGRAM, help_text
-from natscore_cli.version import VERSION
+from natscore_cli.version import VERSION, data_plane_text
 
 if TYPE_CHECKING:
     from natscore_cli.arguments import Given
@@ -44,12 +44,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(given: Given) -> int:
     command = (given.command or "").lower()
-    if given.values.get("version"):
-        return _print(_VERSION_LINE)
-    if given.values.get("help"):
+    if given.values.get("version") or (command == "version" and not given.values.get("help")):
+        return _print(f"{_VERSION_LINE}\nData plane: {data_plane_text()}")
+    if given.values.get("help") or command == "help":
         return _print(help_text())
-    if command in ("version", "help"):
-        return _print(_VERSION_LINE if command == "version" else help_text())
     if given.command is not None:
         from natscore_cli.redaction import escaped
 
@@ -70,7 +68,8 @@ def _run(given: Given) -> int:
     return serve(settings, signals)
 
 
-_VERSION_LINE: Final = f"{PROGRAM}: v{VERSION}"  # scripts match `: v(\d+\.\d+\.\d+)` and ` vX.Y.Z`
+# Scripts match `: v(\d+\.\d+\.\d+)` and ` vX.Y.Z`; what else is said is a line of its own, without a version.
+_VERSION_LINE: Final = f"{PROGRAM}: v{VERSION}"
 
 
 def _print(text: str) -> int:

@@ -36,7 +36,7 @@ from natscore_cli.logs import Log, Sink, is_character_device, open_log_file
 from natscore_cli.machine import raise_descriptor_limit
 from natscore_cli.signals import NAMES, STOPPING, SUPPORTED_LATER, end_at_once_on_another
 from natscore_cli.version import VERSION
-from natscore_tcp import ListenError, Runtime, TransportSettings, backend_options
+from natscore_tcp import ListenError, Runtime, TransportSettings, backend_options, choose_executor
 
 if TYPE_CHECKING:
     import signal
@@ -114,7 +114,8 @@ class _Serving:
         self._journal: int | None = None
 
     def __enter__(self) -> _Serving:
-        self._server = Server(self._settings.options)
+        self._executor = choose_executor()
+        self._server = Server(self._settings.options, data_plane=self._executor.make)
         shell = self._recorder() or self._server
         self._runtime = Runtime(shell, note=self._log, settings=TransportSettings(tune_gc=True))
         return self
@@ -178,6 +179,7 @@ class _Serving:
         self._note("server_runtime", Level.DEBUG, runtime=_runtime_text(settings))
         self._note("server_name", name=info.server_name)
         self._note("server_id", server_id=info.server_id)
+        self._log(self._executor.note)
         for flag in settings.ignored_flags:
             self._note("flag_ignored", Level.WARNING, flag=flag)
         if options.requires_authentication:

@@ -182,6 +182,7 @@ _ROWS: Final[dict[str, str | Callable[[Fields], str]]] = {
     "server_runtime": "  Python:   {runtime}",  # in the place of nats-server's "  Go build: "
     "server_name": "  Name:     {name}",
     "server_id": "  ID:       {server_id}",
+    "data_plane": "Data plane: {data_plane}",
     "plaintext_passwords_detected": (
         "Plaintext passwords detected; hashed passwords and nkeys are not supported yet"
     ),

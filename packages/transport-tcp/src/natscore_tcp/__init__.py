@@ -13,11 +13,13 @@ from natscore_tcp.contract import (
     Shell,
     TransportSettings,
 )
+from natscore_tcp.executor import Executor, choose_executor
 from natscore_tcp.runtime import Runtime
 from natscore_tcp.serve import Running, serve, serve_in_thread
 
 __all__ = [
     "BackendName",
+    "Executor",
     "ListenError",
     "OutboxLike",
     "Performer",
@@ -27,6 +29,7 @@ __all__ = [
     "Shell",
     "TransportSettings",
     "backend_options",
+    "choose_executor",
     "serve",
     "serve_in_thread",
 ]

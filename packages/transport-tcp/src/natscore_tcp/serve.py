@@ -7,7 +7,8 @@
         ...
 
 When the block is left the server is gone: connections are flushed and closed,
-tasks and the thread have ended.
+tasks and the thread have ended. Both take the compiled data plane where it is
+installed (`executor.py`).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from natscore.options import Options
 from natscore.server import Server
 from natscore_tcp.backend import backend_options
 from natscore_tcp.contract import unheard
+from natscore_tcp.executor import choose_executor
 from natscore_tcp.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -77,7 +79,9 @@ async def serve(
     Raises:
         ListenError: the address cannot be bound.
     """
-    server = Server(options if options is not None else Options())
+    executor = choose_executor()
+    note(executor.note)
+    server = Server(options if options is not None else Options(), data_plane=executor.make)
     runtime = Runtime(server, performers=performers, note=note, settings=settings)
     async with runtime.running():
         address = await runtime.listen(host, port)
