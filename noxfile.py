@@ -7,8 +7,6 @@ from their folders, or from the wheels made of them, in one resolution.
 
 from __future__ import annotations
 
-import shutil
-from pathlib import Path
 from typing import Final
 
 import nox
@@ -20,18 +18,16 @@ nox.options.sessions = ["tests", "lint", "types"]
 WORKSPACE: Final = nox.project.load_toml("pyproject.toml")
 PYTHONS: Final[list[str]] = WORKSPACE["tool"]["natscore"]["pythons"]
 
-PACKAGES: Final = {
-    "natscore": ("packages/core", "natscore"),
-    "natscore-transport-tcp": ("packages/transport-tcp", "natscore_tcp"),
-    "natscore-accel": ("packages/accel", "natscore_accel"),
-    "natscore-cli": ("packages/cli", "natscore_cli"),
-}
-"""Distribution: its folder, and the name it is imported by."""
-
 SOURCES: Final = (
     *("-e", "packages/core", "-e", "packages/transport-tcp[trio,uvloop]"),
     *("-e", "packages/accel", "-e", "packages/cli"),
 )
+
+PLANE_TESTS: Final = (
+    *("tests/unit/core", "tests/unit/transport_tcp", "tests/properties", "tests/simulation"),
+    *("tests/conformance", "tests/robustness"),
+)
+"""Tests of which data plane runs depends on the environment, but for those of whole processes."""
 
 
 def install(session: nox.Session, *groups: str) -> None:
@@ -49,6 +45,21 @@ def run_tests(session: nox.Session) -> None:
 nox.session(name="tests")(run_tests)
 for version in PYTHONS:
     nox.session(name=f"tests-{version}", python=version, default=False)(run_tests)
+
+
+@nox.session(default=False)
+def pure(session: nox.Session) -> None:
+    """Run the tests that reach a data plane again, on the one in pure Python."""
+    install(session, "test")
+    paths = session.posargs or (*PLANE_TESTS, "-k", "not go-2")
+    session.run("pytest", *paths, env={"NATSCORE_PURE": "1"})
+
+
+@nox.session(default=False)
+def accel(session: nox.Session) -> None:
+    """Compile the data plane into its place; fail, with what the compiler says, if it cannot be."""
+    session.install("-v", "-e", "packages/core", "-e", "packages/accel", env={"NATSCORE_ACCEL_REQUIRED": "1"})
+    session.run("python", "-c", "import natscore_accel as a; print(a.available, a.why_not)")
 
 
 @nox.session
@@ -121,31 +132,6 @@ def serve(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def build(session: nox.Session) -> None:
-    """Build the wheels, install each into an empty environment, and run the server from them."""
-    directory = Path(session.create_tmp()).resolve()
-    for left_over in directory.iterdir():
-        shutil.rmtree(left_over) if left_over.is_dir() else left_over.unlink()
-    builder = empty_environment(session, directory / "builder")
-    addresses = {}
-    for name, (folder, _) in PACKAGES.items():
-        wheels = directory / "wheels" / name
-        session.run(
-            builder, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(wheels), folder, external=True
-        )
-        (wheel,) = wheels.iterdir()
-        addresses[name] = wheel.as_uri()
-    # A constraint that is an address says where a name comes from when another package requires it.
-    constraints = directory / "constraints.txt"
-    constraints.write_text("".join(f"{name} @ {address}\n" for name, address in addresses.items()))
-    installations = [(name, module, ()) for name, (_, module) in PACKAGES.items()]
-    for name, module, options in [*installations, ("natscore[tcp]", "natscore_cli", ("--serve",))]:
-        python = empty_environment(session, directory / name)
-        requirement = f"{name} @ {addresses[name.partition('[')[0]]}"
-        session.run(python, "-m", "pip", "install", "-q", "-c", str(constraints), requirement, external=True)
-        session.run(python, "-I", "tests/packaging/installation.py", module, *options, external=True)
-
-
-def empty_environment(session: nox.Session, directory: Path) -> str:
-    """Make an environment of nothing but pip; the path of its interpreter."""
-    session.run("python", "-m", "venv", str(directory))
-    return str(directory / "bin" / "python")
+    """Build the wheels, install them where there is no compiler, and run the server from them."""
+    session.install(*nox.project.dependency_groups(WORKSPACE, "build"))
+    session.run("python", "-m", "tests.packaging.build", session.create_tmp(), *session.posargs)

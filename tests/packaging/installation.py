@@ -1,8 +1,9 @@
-"""Checks what a wheel installed: `python -I installation.py MODULE [--serve]`.
+"""Checks what a wheel installed: `python -I installation.py MODULE [--serve=compiled]`.
 
 Runs on the interpreter of an environment that has the wheel and what it requires,
 so it uses the standard library only. With `--serve` it also starts `nats-server-py`
-from that environment, says PING, and interrupts it.
+from that environment, says PING, and interrupts it; the log has to name the data
+plane that is asked for, `compiled` or `pure`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import importlib.metadata
 import importlib.resources
 import json
 import pkgutil
+import platform
 import signal
 import socket
 import subprocess
@@ -26,12 +28,18 @@ START_SECONDS_MAX: Final = 20.0
 ANSWER_SECONDS_MAX: Final = 10.0
 POLL_SECONDS: Final = 0.02
 
+DATA_PLANES: Final = {
+    "compiled": "[INF] Data plane: compiled (natscore-accel ",
+    "pure": "[WRN] Data plane: pure Python (natscore-accel is installed, but it was not compiled for ",
+}
+"""What the log says of each, once."""
+
 
 def main(module: str, *options: str) -> None:
     """Check the module that is imported by this name, and with `--serve` the command."""
     check_module(module)
-    if "--serve" in options:
-        check_command()
+    for option in options:
+        check_command(option.removeprefix("--serve="))
 
 
 def check_module(name: str) -> None:
@@ -57,8 +65,9 @@ def check_module(name: str) -> None:
     print(f"{distribution} {importlib.metadata.version(distribution)}: {len(modules) + 1} modules")
 
 
-def check_command() -> None:
+def check_command(data_plane: str) -> None:
     """Start the server, be answered, interrupt it; it must exit with 0 and without a traceback."""
+    line = DATA_PLANES[data_plane]
     command = Path(sysconfig.get_path("scripts")) / "nats-server-py"
     with tempfile.TemporaryDirectory() as directory, (Path(directory) / "log").open("w+") as log:
         process = subprocess.Popen(
@@ -78,7 +87,10 @@ def check_command() -> None:
         text = Path(log.name).read_text()
     if code != 0 or "Traceback" in text:
         raise SystemExit(f"interrupted, the server exited with {code}; its log:\n{text}")
-    print(f"nats-server-py: PONG on port {port}, exit {code}")
+    said = [found for found in text.splitlines() if "ata plane" in found]
+    if len(said) != 1 or line not in said[0]:
+        raise SystemExit(f"the server does not say once {line!r}; its log:\n{text}")
+    print(f"nats-server-py: PONG on port {port}, exit {code}, {data_plane} on {platform.python_version()}")
 
 
 def port_of(process: subprocess.Popen[bytes], ports_file: Path) -> int:
