@@ -18,10 +18,8 @@ nox.options.sessions = ["tests", "lint", "types"]
 WORKSPACE: Final = nox.project.load_toml("pyproject.toml")
 PYTHONS: Final[list[str]] = WORKSPACE["tool"]["natscore"]["pythons"]
 
-SOURCES: Final = (
-    *("-e", "packages/core", "-e", "packages/transport-tcp[trio,uvloop]"),
-    *("-e", "packages/accel", "-e", "packages/cli"),
-)
+SOURCES: Final = ("-e", "packages/core", "-e", "packages/transport-tcp[trio,uvloop]", "-e", "packages/cli")
+ACCEL: Final = "packages/accel"
 
 PLANE_TESTS: Final = (
     *("tests/unit/core", "tests/unit/transport_tcp", "tests/properties", "tests/simulation"),
@@ -33,7 +31,7 @@ PLANE_TESTS: Final = (
 def install(session: nox.Session, *groups: str) -> None:
     """Install the packages from their folders, and what the dependency groups list."""
     requirements = nox.project.dependency_groups(WORKSPACE, *groups) if groups else ()
-    session.install(*SOURCES, *requirements)
+    session.install(*SOURCES, "-e", ACCEL, *requirements)
 
 
 def run_tests(session: nox.Session) -> None:
@@ -58,8 +56,15 @@ def pure(session: nox.Session) -> None:
 @nox.session(default=False)
 def accel(session: nox.Session) -> None:
     """Compile the data plane into its place; fail, with what the compiler says, if it cannot be."""
-    session.install("-v", "-e", "packages/core", "-e", "packages/accel", env={"NATSCORE_ACCEL_REQUIRED": "1"})
+    session.install("-e", "packages/core", "-e", ACCEL, env={"NATSCORE_ACCEL_REQUIRED": "1"})
     session.run("python", "-c", "import natscore_accel as a; print(a.available, a.why_not)")
+
+
+@nox.session(default=False)
+def sanitize(session: nox.Session) -> None:
+    """Test and fuzz the data plane, compiled with sanitizers: `nox -s sanitize -- --minutes 3 --paired`."""
+    session.install(*SOURCES, *nox.project.dependency_groups(WORKSPACE, "test"))
+    session.run("python", "-m", "tests.fuzz.sanitizers", *session.posargs)
 
 
 @nox.session

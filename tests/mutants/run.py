@@ -116,6 +116,7 @@ def run_test(root: Path, test: str, mutant: Mutant | None) -> Outcome:
         sources = sorted((copy / "packages").glob("*/src"))
         environment = {
             **os.environ,
+            "NATSCORE_PURE": "1",  # bugs are planted in Python, and must not be passed by
             "PYTHONPATH": os.pathsep.join(map(str, sources)),
             "NATSCORE_PLANE": "pure",  # a test shall fail for what it says, and not because two planes differ
             # A property that fails must not be remembered for runs without the bug.
@@ -132,7 +133,7 @@ def run_test(root: Path, test: str, mutant: Mutant | None) -> Outcome:
 
 
 def _require_copy_is_imported(sources: Sequence[Path], environment: dict[str, str], root: Path) -> None:
-    names = [package.name for source in sources for package in source.iterdir() if package.is_dir()]
+    names = [package.parent.name for source in sources for package in source.glob("*/__init__.py")]
     find = (
         "import importlib.util, sys\nfor name in sys.argv[1:]: print(importlib.util.find_spec(name).origin)"
     )

@@ -19,7 +19,6 @@ import subprocess
 import sys
 import tarfile
 import time
-import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Final

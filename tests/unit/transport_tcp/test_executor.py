@@ -84,6 +84,7 @@ def test_served_server_runs_on_the_chosen_data_plane_and_says_so_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     without_extension(monkeypatch)
+    monkeypatch.delenv(PURE_VARIABLE, raising=False)
     notes: list[Note] = []
 
     with serve_in_thread(note=notes.append) as running:
