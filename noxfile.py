@@ -50,7 +50,7 @@ def pure(session: nox.Session) -> None:
     """Run the tests that reach a data plane again, on the one in pure Python."""
     install(session, "test")
     paths = session.posargs or (*PLANE_TESTS, "-k", "not go-2")
-    session.run("pytest", *paths, env={"NATSCORE_PURE": "1"})
+    session.run("pytest", *paths, env={"NATSCORE_PURE": "1", "NATSCORE_PLANE": "pure"})
 
 
 @nox.session(default=False)

@@ -79,7 +79,7 @@ def main(arguments: Sequence[str]) -> int:
         (build, install),
         (watched, ("-c", IS_WATCHED)),
         (
-            watched,
+            watched | {"NATSCORE_PLANE": "compiled"},
             ("-m", "pytest", "-q", "-p", "no:cacheprovider", "--timeout=600", "-m", "not slow", *TESTS),
         ),
         (watched, ("-m", "tests.fuzz.dataplane", "--build", text, *arguments)),
