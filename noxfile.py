@@ -63,7 +63,7 @@ def accel(session: nox.Session) -> None:
 @nox.session(default=False)
 def sanitize(session: nox.Session) -> None:
     """Test and fuzz the data plane, compiled with sanitizers: `nox -s sanitize -- --minutes 3 --paired`."""
-    session.install(*SOURCES, *nox.project.dependency_groups(WORKSPACE, "test"))
+    session.install("pip", *SOURCES, *nox.project.dependency_groups(WORKSPACE, "test"))
     session.run("python", "-m", "tests.fuzz.sanitizers", *session.posargs)
 
 
