@@ -15,10 +15,21 @@ import statistics
 import sys
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from benchmarks.load import Address, run_requests, run_traffic
-from benchmarks.relay import Relay, RequestRelay
+from benchmarks.catalogue import SCENARIOS
+from benchmarks.client import Address, allow_open_files
+from benchmarks.connections import run_connections
+from benchmarks.load import Pass, run_traffic
+from benchmarks.relay import Relay, RequestRelay, RequestsInFlightRelay
 from benchmarks.report import aligned
-from benchmarks.scenarios import SCENARIOS, RequestReply, Scenario, TrafficScenario, quick
+from benchmarks.requests import run_requests, run_requests_in_flight
+from benchmarks.scenarios import (
+    ConnectionRate,
+    RequestReply,
+    RequestsInFlight,
+    Scenario,
+    TrafficScenario,
+    quick,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

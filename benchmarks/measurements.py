@@ -3,31 +3,51 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import socket
 import statistics
-import subprocess
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tests.support.servers import RunningServer, ServerProgram, start
 
-from benchmarks.load import RunFailure, connect, run_requests, run_traffic
-from benchmarks.process import cpu_seconds, machine_cpu_seconds, resident_bytes
-from benchmarks.scenarios import IdleConnections, RequestReply, Scenario, StartUp, TrafficScenario
+from benchmarks.client import RunFailure, allow_open_files, connect
+from benchmarks.connections import returning, run_connections
+from benchmarks.load import Pass, TrafficTimes, run_traffic
+from benchmarks.nats_py import run_library_requests, run_library_traffic
+from benchmarks.process import cpu_seconds, resident_bytes
+from benchmarks.requests import run_requests, run_requests_in_flight
+from benchmarks.scenarios import (
+    ConnectionRate,
+    IdleConnections,
+    LibraryLoad,
+    MatchCost,
+    Reconnection,
+    RequestReply,
+    RequestsInFlight,
+    Scenario,
+    StandingSubscriptions,
+    StartUp,
+    TrafficScenario,
+)
+from benchmarks.start_up import run_start_up
+from benchmarks.streams import Traffic
+from benchmarks.subscriptions import holding, probing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from benchmarks.client import Address
+
 __all__ = ["Figure", "measure"]
 
-HOST: Final = "127.0.0.1"
-PROCESS_SECONDS_MAX: Final = 20.0
-CONNECT_POLL_SECONDS: Final = 0.0005
+SPARE_FILES: Final = 200
+"""Files a server has open beside its clients."""
+
+LOAD_SECONDS_MAX: Final = 180.0  # until all subscriptions of a match scenario stand
+PROBE_SECONDS: Final = 0.2  # around each event that a probe is there for
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,159 +55,275 @@ class Figure:
     """One measured value, in the unit of its row."""
 
     value: float
-    per_cpu_second: float | None = None  # of rates: messages for each second of processor time of the server
+    per_cpu_second: float | None = None  # of rates: how many for each second of processor time of the server
     load_cpu_share: float | None = None  # of rates: processors that the generators kept busy
     others_cpu_share: float = 0.0  # processors that were busy with other work on the machine
+    of_own: float | None = None  # divided by the figure of the same server under the other condition
+    notes: dict[str, float] = field(default_factory=dict)  # what else was counted, for the JSON file
 
 
 def measure(scenario: Scenario, program: ServerProgram) -> dict[str, Figure]:
     """The figures of one run, by name of row. Raises RunFailure or ServerFailure."""
     match scenario:
         case TrafficScenario():
-            return _measure_traffic(scenario, program)
+            return {scenario.name: _measure_traffic(scenario, program)}
         case RequestReply():
             return _measure_requests(scenario, program)
+        case RequestsInFlight():
+            return {scenario.name: _measure_requests_in_flight(scenario, program)}
+        case ConnectionRate():
+            return {scenario.name: _measure_connections(scenario, program)}
+        case Reconnection():
+            return {scenario.name: _measure_reconnection(scenario, program)}
+        case StandingSubscriptions():
+            return _measure_subscriptions(scenario, program)
+        case MatchCost():
+            return {scenario.name: _measure_match(scenario, program)}
+        case LibraryLoad():
+            return _measure_library(scenario, program)
         case IdleConnections():
-            return _measure_idle_connections(scenario, program)
+            return {scenario.name: _measure_idle_connections(scenario, program)}
         case StartUp():
-            return _measure_start_up(scenario, program)
+            times = run_start_up(program, scenario.repetitions)
+            return {
+                scenario.name: Figure(times.to_info, others_cpu_share=times.others_cpu_share),
+                f"{scenario.name}-version": Figure(times.of_version, others_cpu_share=times.others_cpu_share),
+            }
 
 
-def _measure_traffic(scenario: TrafficScenario, program: ServerProgram) -> dict[str, Figure]:
-    with _running(program, journal=scenario.journal) as server:
-        *_, times = run_traffic(
+def _measure_traffic(scenario: TrafficScenario, program: ServerProgram) -> Figure:
+    passes = [Pass(scenario.warm_up_seconds), Pass(scenario.seconds)]
+    if scenario.beside:
+        passes += [Pass(scenario.seconds, in_company=True), Pass(scenario.seconds)]
+    clients = scenario.traffic.publishers + scenario.traffic.subscribers
+    with _running(program, journal=scenario.journal, clients=clients) as server:
+        _, *measured = run_traffic(
             scenario.traffic,
-            (server.host, server.port),
-            (scenario.warm_up_seconds, scenario.seconds),
+            _address(server),
+            passes,
+            beside=scenario.beside,
             cpu_clock=partial(cpu_seconds, server.pid),
+            silence_seconds=scenario.silence_seconds,
         )
-    figure = Figure(
-        times.messages / times.seconds,
-        # A clock that counts 10 ms can show none in a very short run.
-        times.messages / times.cpu_seconds if times.cpu_seconds else None,
+    if not scenario.beside:
+        return _rate(measured[0])
+    before, beside, after = measured
+    without = (before.rate + after.rate) / 2
+    return _rate(
+        beside,
+        of_own=beside.rate / without,
+        notes={**beside.company, "without_before": before.rate, "without_after": after.rate},
+    )
+
+
+def _rate(times: TrafficTimes, of_own: float | None = None, notes: dict[str, float] | None = None) -> Figure:
+    return Figure(
+        times.rate,
+        _per_cpu_second(times.messages, times.cpu_seconds),
         times.load_cpu_seconds / times.seconds,
         times.others_cpu_share,
+        of_own,
+        notes or {},
     )
-    return {scenario.name: figure}
+
+
+def _per_cpu_second(count: int, seconds: float) -> float | None:
+    # A clock that counts 10 ms can show none in a very short run.
+    return count / seconds if seconds else None
 
 
 def _measure_requests(scenario: RequestReply, program: ServerProgram) -> dict[str, Figure]:
     with _running(program) as server:
         *_, times = run_requests(
             scenario.payload_bytes,
-            (server.host, server.port),
+            _address(server),
+            (scenario.warm_up_seconds, scenario.seconds),
+            beside=scenario.beside,
+            cpu_clock=partial(cpu_seconds, server.pid),
+        )
+    return _quantiles(scenario.name, times.seconds, times.others_cpu_share, times.company)
+
+
+def _quantiles(
+    name: str, seconds: list[float], others_cpu_share: float, notes: dict[str, float]
+) -> dict[str, Figure]:
+    if len(seconds) < 2:
+        raise RunFailure(f"{len(seconds)} requests are too few for quantiles")
+    percentiles = statistics.quantiles(seconds, n=100, method="inclusive")
+    notes = {**notes, "requests": float(len(seconds))}
+    return {
+        f"{name}-{quantile}": Figure(value, others_cpu_share=others_cpu_share, notes=notes)
+        for quantile, value in (("p50", percentiles[49]), ("p99", percentiles[98]))
+    }
+
+
+def _measure_requests_in_flight(scenario: RequestsInFlight, program: ServerProgram) -> Figure:
+    with _running(program) as server:
+        *_, times = run_requests_in_flight(
+            scenario.payload_bytes,
+            scenario.clients,
+            _address(server),
             (scenario.warm_up_seconds, scenario.seconds),
             cpu_clock=partial(cpu_seconds, server.pid),
         )
-    if len(times.seconds) < 2:
-        raise RunFailure(f"{len(times.seconds)} requests are too few for quantiles")
-    percentiles = statistics.quantiles(times.seconds, n=100, method="inclusive")
+    return Figure(
+        times.requests / times.seconds,
+        _per_cpu_second(times.requests, times.cpu_seconds),
+        times.load_cpu_seconds / times.seconds,
+        times.others_cpu_share,
+    )
+
+
+def _measure_connections(scenario: ConnectionRate, program: ServerProgram) -> Figure:
+    with _running(program) as server:
+        *_, times = run_connections(
+            _address(server),
+            [scenario.warm_up_connections, scenario.connections],
+            scenario.in_flight,
+            cpu_clock=partial(cpu_seconds, server.pid),
+        )
+    return Figure(
+        times.connections / times.seconds,
+        _per_cpu_second(times.connections, times.cpu_seconds),
+        times.load_cpu_seconds / times.seconds,
+        times.others_cpu_share,
+    )
+
+
+def _measure_reconnection(scenario: Reconnection, program: ServerProgram) -> Figure:
+    with (
+        _running(program, clients=scenario.connections) as server,
+        returning(scenario.connections, _address(server)) as clients,
+    ):
+        server.restart()
+        before = cpu_seconds(server.pid)
+        seconds = clients.come_back()
+        used = cpu_seconds(server.pid) - before
+    return Figure(
+        scenario.connections / seconds, _per_cpu_second(scenario.connections, used), notes={"seconds": seconds}
+    )
+
+
+def _measure_subscriptions(scenario: StandingSubscriptions, program: ServerProgram) -> dict[str, Figure]:
+    name, count = scenario.name, scenario.subscriptions
+    with (
+        _running(program, clients=scenario.connections) as server,
+        holding(scenario.subjects, count, scenario.connections, _address(server)) as held,
+    ):
+        before = resident_bytes(server.pid)
+        load_seconds = held.load()
+        loaded = resident_bytes(server.pid)
+        with probing(_address(server)) as idle:
+            time.sleep(scenario.idle_seconds)
+        after = resident_bytes(server.pid)
+        memory = Figure((after - before) / count, notes={"right_after_loading": (loaded - before) / count})
+        if not scenario.stalls:
+            return {name: memory}
+        with probing(_address(server)) as busy:
+            traffic, *_ = run_traffic(Traffic(), _address(server), [Pass(scenario.traffic_seconds)])
+        with probing(_address(server)) as closing:
+            for _ in range(scenario.closing):
+                time.sleep(PROBE_SECONDS)
+                held.close_one()
+            time.sleep(PROBE_SECONDS)
+    notes = {f"idle_{key}": value for key, value in idle.report.items()}
+    notes |= {f"beside_traffic_{key}": value for key, value in busy.report.items()}
     return {
-        f"{scenario.name}-{name}": Figure(value, others_cpu_share=times.others_cpu_share)
-        for name, value in (("p50", percentiles[49]), ("p99", percentiles[98]))
+        name: memory,
+        f"{name}-load": Figure(load_seconds),
+        f"{name}-stall": Figure(
+            max(idle.report["longest_seconds"], busy.report["longest_seconds"]),
+            others_cpu_share=traffic.others_cpu_share,
+            notes={**notes, "traffic_messages_per_second": traffic.rate},
+        ),
+        f"{name}-close": Figure(closing.report["longest_seconds"], notes=closing.report),
     }
 
 
-def _measure_idle_connections(scenario: IdleConnections, program: ServerProgram) -> dict[str, Figure]:
-    with _running(program) as server, contextlib.ExitStack() as connections:
-        address = (server.host, server.port)
+def _measure_match(scenario: MatchCost, program: ServerProgram) -> Figure:
+    """Each condition has a server of its own: a table that was large once may stay so."""
+    of_many = _uncached(scenario, scenario.many, program)
+    of_few = _uncached(scenario, scenario.few, program)
+    if not of_few.cpu_seconds or not of_many.cpu_seconds:
+        raise RunFailure("the server used less processor time than can be measured")
+    cost = of_many.cpu_seconds / of_many.messages
+    cost_of_few = of_few.cpu_seconds / of_few.messages
+    return Figure(
+        cost,
+        of_many.messages / of_many.cpu_seconds,
+        of_many.load_cpu_seconds / of_many.seconds,
+        max(of_many.others_cpu_share, of_few.others_cpu_share),
+        cost / cost_of_few,
+        {"of_few": cost_of_few, "messages_per_second": of_many.rate, "messages_per_second_of_few": of_few.rate},
+    )
+
+
+def _uncached(scenario: MatchCost, patterns: int, program: ServerProgram) -> TrafficTimes:
+    traffic = Traffic(
+        subjects=patterns, shuffled=True, last_tokens_fresh=True, messages_max=scenario.messages_max
+    )
+    with _running(program) as server:
+        # No warm-up: it would publish to the subjects.
+        (times,) = run_traffic(
+            traffic,
+            _address(server),
+            [Pass(scenario.seconds)],
+            cpu_clock=partial(cpu_seconds, server.pid),
+            build_seconds=LOAD_SECONDS_MAX,
+        )
+    return times
+
+
+def _measure_library(scenario: LibraryLoad, program: ServerProgram) -> dict[str, Figure]:
+    with _running(program) as server:
+        clock = partial(cpu_seconds, server.pid)
+        *_, traffic = run_library_traffic(
+            _address(server),
+            scenario.payload_bytes,
+            [scenario.warm_up_messages, scenario.messages],
+            cpu_clock=clock,
+        )
+        *_, requests = run_library_requests(
+            _address(server),
+            scenario.payload_bytes,
+            [scenario.warm_up_requests, scenario.requests],
+            cpu_clock=clock,
+        )
+    rate = Figure(
+        traffic.messages / traffic.seconds,
+        _per_cpu_second(traffic.messages, traffic.cpu_seconds),
+        traffic.load_cpu_seconds / traffic.seconds,
+        traffic.others_cpu_share,
+    )
+    return {
+        scenario.name: rate,
+        **_quantiles(scenario.name, requests.seconds, requests.others_cpu_share, {}),
+    }
+
+
+def _measure_idle_connections(scenario: IdleConnections, program: ServerProgram) -> Figure:
+    clients = scenario.warm_up_connections + scenario.connections
+    with _running(program, clients=clients) as server, contextlib.ExitStack() as connections:
         for _ in range(scenario.warm_up_connections):
-            connections.enter_context(connect(address))
+            connections.enter_context(connect(_address(server)))
         before = resident_bytes(server.pid)
         for _ in range(scenario.connections):
-            connections.enter_context(connect(address))
+            connections.enter_context(connect(_address(server)))
         after = resident_bytes(server.pid)
-    return {scenario.name: Figure((after - before) / scenario.connections)}
+    return Figure((after - before) / scenario.connections)
 
 
-def _measure_start_up(scenario: StartUp, program: ServerProgram) -> dict[str, Figure]:
-    repeated = range(scenario.repetitions)
-    before, own_before, began = machine_cpu_seconds(), _own_cpu_seconds(), time.perf_counter()
-    to_info = statistics.median(_seconds_to_info(program) for _ in repeated)
-    of_version = statistics.median(_seconds_of_version(program) for _ in repeated)
-    others = machine_cpu_seconds() - before - (_own_cpu_seconds() - own_before)
-    share = max(others, 0.0) / (time.perf_counter() - began)
-    return {
-        scenario.name: Figure(to_info, others_cpu_share=share),
-        f"{scenario.name}-version": Figure(of_version, others_cpu_share=share),
-    }
-
-
-def _own_cpu_seconds() -> float:
-    """Processor time of this process and of those it has waited for."""
-    times = os.times()
-    return times.user + times.system + times.children_user + times.children_system
+def _address(server: RunningServer) -> Address:
+    return (server.host, server.port)
 
 
 @contextlib.contextmanager
-def _running(program: ServerProgram, *, journal: bool = False) -> Iterator[RunningServer]:
-    """The server, and a check that it still runs at the end."""
+def _running(program: ServerProgram, *, journal: bool = False, clients: int = 0) -> Iterator[RunningServer]:
+    """The server, allowed to have so many clients, and a check that it still runs at the end."""
+    allow_open_files(clients + SPARE_FILES)
     with tempfile.TemporaryDirectory(prefix="natscore-bench-") as directory:
         flags = ("--journal", str(Path(directory, "journal"))) if journal and program.kind == "ours" else ()
         with start(program, *flags, directory=Path(directory)) as server:
             yield server
             if (code := server.process.poll()) is not None:
                 raise RunFailure(f"the server exited with {code} during the run")
-
-
-def _seconds_to_info(program: ServerProgram) -> float:
-    """From starting the process to the first line of the first accepted connection.
-
-    The port is chosen here, because reading it from a ports file would be measured too.
-    """
-    with socket.create_server((HOST, 0)) as reserved:
-        port: int = reserved.getsockname()[1]
-    began = time.perf_counter()
-    process = subprocess.Popen(
-        [*program.command, "-a", HOST, "-p", str(port)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        with _connect_when_open(process, port, began + PROCESS_SECONDS_MAX) as connection:
-            received = b""
-            while not received.endswith(b"\r\n"):
-                data = connection.recv(65_536)
-                if not data:
-                    raise RunFailure(f"closed before INFO; received {received[:80]!r}")
-                received += data
-        seconds = time.perf_counter() - began
-    finally:
-        process.terminate()
-        try:
-            process.wait(PROCESS_SECONDS_MAX)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-    if not received.startswith(b"INFO "):
-        raise RunFailure(f"INFO expected, {received[:80]!r} received")
-    return seconds
-
-
-def _connect_when_open(process: subprocess.Popen[bytes], port: int, deadline: float) -> socket.socket:
-    while time.perf_counter() < deadline:
-        with contextlib.suppress(ConnectionRefusedError):
-            return socket.create_connection((HOST, port), PROCESS_SECONDS_MAX)
-        if (code := process.poll()) is not None:
-            raise RunFailure(f"the server exited with {code} at its start")
-        time.sleep(CONNECT_POLL_SECONDS)
-    raise RunFailure(f"no connection accepted within {PROCESS_SECONDS_MAX} s")
-
-
-def _seconds_of_version(program: ServerProgram) -> float:
-    began = time.perf_counter()
-    try:
-        answer = subprocess.run(
-            [*program.command, "--version"],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=PROCESS_SECONDS_MAX,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise RunFailure(f"--version took over {PROCESS_SECONDS_MAX} s") from error
-    seconds = time.perf_counter() - began
-    if answer.returncode != 0:
-        raise RunFailure(f"--version exited with {answer.returncode}")
-    return seconds

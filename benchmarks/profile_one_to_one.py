@@ -22,7 +22,7 @@ from typing import Final
 
 from tests.support.servers import ServerProgram, start
 
-from benchmarks.load import TrafficTimes, run_traffic
+from benchmarks.load import Pass, TrafficTimes, run_traffic
 from benchmarks.process import cpu_seconds
 from benchmarks.report import aligned
 from benchmarks.streams import Traffic
@@ -65,7 +65,7 @@ def profile(backend: str, *, journal: bool) -> tuple[TrafficTimes, list[Cost]]:
         flags = ("--journal", str(Path(directory, "journal"))) if journal else ()
         with start(program, *flags, directory=Path(directory)) as server:
             [times] = run_traffic(
-                Traffic(), (server.host, server.port), [SECONDS], cpu_clock=partial(cpu_seconds, server.pid)
+                Traffic(), (server.host, server.port), [Pass(SECONDS)], cpu_clock=partial(cpu_seconds, server.pid)
             )
         # cProfile writes when the program has ended.
         return times, _costs(pstats.Stats(str(output)))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import statistics
-import tomllib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from benchmarks.scenarios import Better, Row, Unit
+from benchmarks.floors import Floors, amount
+from benchmarks.scenarios import Row
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Comparison",
-    "Floors",
     "Series",
     "aligned",
     "disturbances",
@@ -59,6 +58,12 @@ class Series:
         rates = [f.per_cpu_second for f in self.figures if f.per_cpu_second is not None]
         return statistics.median(rates) if rates and not self.failures else None
 
+    @property
+    def median_of_own(self) -> float | None:
+        """The median ratio to the figure of the same server under the other condition."""
+        ratios = [f.of_own for f in self.figures if f.of_own is not None]
+        return statistics.median(ratios) if ratios and not self.failures else None
+
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
@@ -73,42 +78,6 @@ class Comparison:
         if ours.failures or theirs.failures:
             return []
         return [a.value / b.value for a, b in zip(ours.figures, theirs.figures, strict=True) if b.value]
-
-
-@dataclass(frozen=True, slots=True)
-class Floors:
-    """The ratios that must be kept, by name of row."""
-
-    reference: str  # how the name of the peer starts
-    ratio_min: dict[str, float]
-    ratio_max: dict[str, float]
-
-    @classmethod
-    def parse(cls, text: str, known_rows: Sequence[Row]) -> Floors:
-        """Read `floors.toml`. Raises ValueError for a row that is not measured or is the other way round."""
-        content = tomllib.loads(text)
-        wanted = {row.name: "ratio_min" if row.better is Better.MORE else "ratio_max" for row in known_rows}
-        floors = cls(content["reference"], {}, {})
-        for name, limits in content["rows"].items():
-            if name not in wanted:
-                raise ValueError(f"floors: there is no row {name}; there are {', '.join(wanted)}")
-            if set(limits) != {wanted[name]}:
-                raise ValueError(f"floors: {name} has {', '.join(limits)}; it needs {wanted[name]}")
-            side = floors.ratio_min if wanted[name] == "ratio_min" else floors.ratio_max
-            side[name] = float(limits[wanted[name]])
-        return floors
-
-    def text(self, name: str) -> str:
-        """The limit of a row, for the table."""
-        if name in self.ratio_min:
-            return f"≥ {self.ratio_min[name]:.2f}"
-        if name in self.ratio_max:
-            return f"≤ {self.ratio_max[name]:.2f}"
-        return ""
-
-    def is_kept(self, name: str, ratio: float) -> bool:
-        """Whether `ratio` is good enough."""
-        return self.ratio_min.get(name, 0.0) <= ratio <= self.ratio_max.get(name, float("inf"))
 
 
 def failures(comparisons: Sequence[Comparison]) -> list[str]:
@@ -138,18 +107,20 @@ def disturbances(comparisons: Sequence[Comparison]) -> list[str]:
     return found
 
 
-def shortfalls(comparisons: Sequence[Comparison], measured: str, reference: str, floors: Floors) -> list[str]:
-    """Every row whose median ratio is outside its floor or, for a failed run, unknown."""
+def shortfalls(
+    comparisons: Sequence[Comparison], measured: str, reference: str | None, floors: Floors
+) -> list[str]:
+    """Every limit outside of which a median is or, for a failed run, nothing is known. One sentence each."""
     found = []
     for comparison in comparisons:
-        name = comparison.row.name
-        if not (limit := floors.text(name)):
-            continue
-        ratios = comparison.ratios(measured, reference)
-        if not ratios:
-            found.append(f"{name}: no ratio, {limit} is wanted")
-        elif not floors.is_kept(name, ratio := statistics.median(ratios)):
-            found.append(f"{name}: the ratio is {ratio:.3f}, {limit} is wanted")
+        ratios = comparison.ratios(measured, reference) if reference else []
+        ours = comparison.series[measured]
+        found += floors.missed(
+            comparison.row,
+            ratio=statistics.median(ratios) if ratios else None,
+            own=ours.median_of_own,
+            value=ours.median,
+        )
     return found
 
 
@@ -161,20 +132,25 @@ def table(
     *,
     markdown: bool = False,
 ) -> str:
-    """The table, its columns aligned; with the bars of Markdown if `markdown`."""
-    header = ["", measured, "per CPU s"]
+    """The table, its columns aligned; with the bars of Markdown if `markdown`.
+
+    A server has a column `of own` when a row was measured under two conditions.
+    """
+    has_own = any(comparison.row.of_own for comparison in comparisons)
+    columns = ["per CPU s", "of own"] if has_own else ["per CPU s"]
+    header = ["", measured, *columns]
     for peer in peers:
-        header += [peer, "per CPU s", "ratio", "min..max"]
-        header += ["floor"] if peer.startswith(floors.reference) else []
+        header += [peer, *columns, "ratio", "min..max"]
+        header += ["floor", "goal"] if peer.startswith(floors.reference) else []
     lines = [header]
     for comparison in comparisons:
         row = comparison.row
-        line = [row.title, *_values(row, comparison.series[measured])]
+        line = [row.title, *_values(row, comparison.series[measured], has_own=has_own)]
         for peer in peers:
             ratios = comparison.ratios(measured, peer)
-            line += _values(row, comparison.series[peer])
+            line += _values(row, comparison.series[peer], has_own=has_own)
             line += [f"{statistics.median(ratios):.2f}", _spread(ratios)] if ratios else [NOTHING, NOTHING]
-            line += [floors.text(row.name)] if peer.startswith(floors.reference) else []
+            line += [floors.text(row), floors.goal_text(row)] if peer.startswith(floors.reference) else []
         lines.append(line)
     return aligned(lines, markdown=markdown)
 
@@ -200,12 +176,15 @@ def document(comparisons: Sequence[Comparison], measured: str, peers: Sequence[s
             "title": comparison.row.title,
             "unit": comparison.row.unit.value,
             "better": comparison.row.better.value,
+            "of_own": comparison.row.of_own,
             "servers": {
                 name: {
                     "values": [figure.value for figure in series.figures],
                     "per_cpu_second": [figure.per_cpu_second for figure in series.figures],
                     "load_cpu_share": [figure.load_cpu_share for figure in series.figures],
                     "others_cpu_share": [figure.others_cpu_share for figure in series.figures],
+                    "of_own": [figure.of_own for figure in series.figures],
+                    "notes": [figure.notes for figure in series.figures],
                     "failures": series.failures,
                 }
                 for name, series in comparison.series.items()
@@ -216,24 +195,17 @@ def document(comparisons: Sequence[Comparison], measured: str, peers: Sequence[s
     ]
 
 
-def _values(row: Row, series: Series) -> list[str]:
+def _values(row: Row, series: Series, *, has_own: bool) -> list[str]:
     if series.failures:
-        return [f"FAILED {len(series.failures)} of {len(series.runs)}", NOTHING]
-    per_cpu_second = series.median_per_cpu_second
-    return [
-        NOTHING if series.median is None else _amount(row.unit, series.median),
-        "" if per_cpu_second is None else f"{per_cpu_second:,.0f}",
-    ]
-
-
-def _amount(unit: Unit, value: float) -> str:
-    match unit:
-        case Unit.MESSAGES_PER_SECOND:
-            return f"{value:,.0f} msg/s"
-        case Unit.SECONDS:
-            return f"{value * 1e3:.1f} ms" if value >= 1e-3 else f"{value * 1e6:.1f} µs"
-        case Unit.BYTES:
-            return f"{value / 1024:.1f} KiB"
+        cells = [f"FAILED {len(series.failures)} of {len(series.runs)}", NOTHING, NOTHING]
+    else:
+        per_cpu_second, of_own = series.median_per_cpu_second, series.median_of_own
+        cells = [
+            NOTHING if series.median is None else amount(row.unit, series.median),
+            "" if per_cpu_second is None else f"{per_cpu_second:,.0f}",
+            "" if of_own is None else f"{of_own:.2f}",
+        ]
+    return cells if has_own else cells[:2]
 
 
 def _spread(ratios: Sequence[float]) -> str:

@@ -4,7 +4,7 @@
     python -m benchmarks.run --only one-to-one --check
     python -m benchmarks.run --also go-2.14 --json results.json
 
-Exits with 1 when a run failed, or, with --check, when a ratio is outside its floor.
+Exits with 1 when a run failed, or, with --check, when a figure is outside its floor.
 """
 
 from __future__ import annotations
@@ -21,10 +21,12 @@ from typing import TYPE_CHECKING, Final
 
 from tests.support.servers import ServerFailure, ServerProgram, programs
 
-from benchmarks.load import RunFailure
+from benchmarks.catalogue import SCENARIOS
+from benchmarks.client import RunFailure
+from benchmarks.floors import Floors
 from benchmarks.measurements import measure
-from benchmarks.report import Comparison, Floors, Series, disturbances, document, failures, shortfalls, table
-from benchmarks.scenarios import SCENARIOS, Scenario, quick
+from benchmarks.report import Comparison, Series, disturbances, document, failures, shortfalls, table
+from benchmarks.scenarios import Scenario, quick
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     comparisons: list[Comparison] = []
     for scenario in scenarios:
         chosen = quick(scenario) if options.quick else scenario
-        comparisons += run_scenario(chosen, [measured, *peers], runs)
+        comparisons += run_scenario(chosen, [measured, *peers], min(runs, scenario.runs_max))
 
     names = [peer.name for peer in peers]
     failed = failures(comparisons)
@@ -120,12 +122,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     names = [one.name for one in SCENARIOS]
     parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", help=f"of {', '.join(names)}")
-    parser.add_argument("--runs", type=_run_count, help=f"rounds of each scenario (default {RUNS_DEFAULT})")
+    parser.add_argument("--runs", type=_run_count, help=f"rounds of each scenario (default {RUNS_DEFAULT}; long ones have a maximum)")
     parser.add_argument("--backend", choices=("asyncio", "trio"), default="asyncio", help="of our server")
     parser.add_argument("--server", metavar="NAME", help="measure this server in place of ours")
     parser.add_argument("--reference", metavar="NAME", default="go-2.9", help="the peer of the floors")
     parser.add_argument("--also", metavar="NAME", action="append", default=[], help="a further peer: go-2.14")
-    parser.add_argument("--check", action="store_true", help="fail when a ratio is outside its floor")
+    parser.add_argument("--check", action="store_true", help="fail when a figure is outside its floor")
     parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every run to this file")
     parser.add_argument("--quick", action="store_true", help="one short run of each: does everything work?")
@@ -145,7 +147,7 @@ def _find(available: Sequence[ServerProgram], start_of_name: str) -> ServerProgr
 
 def _heading(measured: ServerProgram, runs: int, *, quick: bool) -> str:
     machine = _machine()
-    kind = "one short run, not a measurement" if quick else f"median of {runs} runs"
+    kind = "one short run, not a measurement" if quick else f"median of {runs} runs (long rows: fewer)"
     return (
         f"{measured}: {kind}; Python {machine['python']}, uvloop {machine['uvloop'] or 'not installed'}, "
         f"{machine['processors']} processors ({machine['processor']}), {machine['system']}."

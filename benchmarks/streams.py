@@ -16,6 +16,8 @@ All messages of one traffic have the same length, so a message boundary is a mul
 
 from __future__ import annotations
 
+import itertools
+import random
 import re
 from collections import Counter
 from dataclasses import dataclass
@@ -27,11 +29,13 @@ __all__ = [
     "CONTROL_LINE",
     "PAYLOAD_BYTES_MIN",
     "Collected",
+    "Expected",
     "InOrder",
     "Receiver",
     "StreamFault",
     "Traffic",
     "delivered_ring",
+    "expected_stream",
     "published_ring",
     "receiver",
     "subscriptions",
@@ -50,6 +54,11 @@ RING_BYTES: Final = 1_048_576
 
 RING_MESSAGES_MIN: Final = 16  # of 64 KiB each
 
+FRESH_SUBJECTS_MAX: Final = 10_000_000
+"""The ring of such a traffic has all its messages."""
+
+FRESH_DIGITS: Final = 7
+
 HELD_BYTES_MAX: Final = 4096
 """The longest incomplete line that is not a message; INFO is longer, but it comes before any message."""
 
@@ -59,7 +68,13 @@ MESSAGES_PER_MEMBER_EXPECTED: Final = 100
 CONTROL_LINE: Final = re.compile(rb"(PING|PONG|\+OK|INFO [^\r\n]*|-ERR [^\r\n]*)\r\n")
 _CONTROL_START: Final = re.compile(rb"[PI+-][^\r\n]*\r?")
 _PONG: Final = b"PONG\r\n"
-_MESSAGE: Final = re.compile(rb"MSG (\S+) (\S+) (\d+)\r\n([a-h])(\d{11})")
+_MESSAGE: Final = re.compile(rb"H?MSG [^\r]+\r\n(?:NATS/1\.0\r\n[^\r]*\r\n\r\n)?[a-h](\d{11})")
+
+_HEADERS: Final = b"NATS/1.0\r\nBench: %s\r\n\r\n"
+HEADER_BYTES_MIN: Final = len(_HEADERS % b".")
+
+SHUFFLE_SEED: Final = 2026
+"""Subjects at random stand in one order, the same in every process and every run."""
 
 
 class StreamFault(Exception):
@@ -78,7 +93,15 @@ class Traffic:
     publishers: int = 1
     subscribers: int = 1
     payload_bytes: int = PAYLOAD_BYTES_MIN
+    header_bytes: int = 0
+    """The header block in front of each payload; 0: none, and PUB in place of HPUB."""
     subjects: int = 1
+    shuffled: bool = False
+    """Whether the rotation goes through the subjects in a pseudo-random order."""
+    under_wildcard: bool = False
+    """Whether a subscriber asks for `>` in place of the subjects."""
+    last_tokens_fresh: bool = False
+    """Whether subscribers ask for `bench.<n>.*` and the last token of a published subject is used once."""
     queue_group: bool = False
     sids_differ: bool = False
     """Whether each subscriber has a sid of its own, so that no two get the same bytes."""
@@ -96,8 +119,12 @@ class Traffic:
             raise ValueError("interleaved streams are kept in memory and need a messages_max")
         if self.sids_differ and (self.keeps_received or self.subjects > 1):
             raise ValueError("sids differ where order is known and there is one subject")
-        if self.keeps_received and self.subjects > 1:
-            raise ValueError("interleaved streams have one subject")
+        if self.keeps_received and (self.subjects > 1 or self.header_bytes):
+            raise ValueError("interleaved streams have one subject and no headers")
+        if 0 < self.header_bytes < HEADER_BYTES_MIN:
+            raise ValueError(f"headers of {self.header_bytes} bytes; there is none below {HEADER_BYTES_MIN}")
+        if self.last_tokens_fresh and self.messages_max > FRESH_SUBJECTS_MAX:
+            raise ValueError(f"fresh tokens are for a messages_max of at most {FRESH_SUBJECTS_MAX}")
 
     @property
     def keeps_received(self) -> bool:
@@ -107,8 +134,8 @@ class Traffic:
     @property
     def ring_messages(self) -> int:
         """How many messages have numbers of their own; a multiple of the rotation."""
-        if self.keeps_received:
-            return self.messages_max
+        if self.keeps_received or self.last_tokens_fresh:
+            return -(-self.messages_max // self.subjects) * self.subjects
         wanted = max(RING_BYTES // (self.payload_bytes + 16), RING_MESSAGES_MIN)
         return -(-min(wanted, self.messages_max) // self.subjects) * self.subjects
 
@@ -120,21 +147,29 @@ class Traffic:
 
 def published_ring(traffic: Traffic, publisher: int) -> bytes:
     """The PUB lines of one publisher, from number 0 on, until the numbers start again."""
-    heads = [b"PUB %s %d\r\n" % (subject, traffic.payload_bytes) for subject, _ in subscriptions(traffic)]
-    return _ring(traffic, publisher, heads)
+    verb, sizes = b"HPUB" if traffic.header_bytes else b"PUB", _sizes(traffic)
+    return _ring(traffic, publisher, [b"%s %s %s\r\n" % (verb, s, sizes) for s, _ in _published(traffic)])
 
 
 def delivered_ring(traffic: Traffic, publisher: int, subscriber: int = 0) -> bytes:
     """The MSG lines that answer `published_ring` at one subscriber."""
-    heads = [
-        b"MSG %s %s %d\r\n" % (subject, sid, traffic.payload_bytes)
-        for subject, sid in subscriptions(traffic, subscriber)
-    ]
-    return _ring(traffic, publisher, heads)
+    verb, sizes = b"HMSG" if traffic.header_bytes else b"MSG", _sizes(traffic)
+    lines = [b"%s %s %s %s\r\n" % (verb, s, sid, sizes) for s, sid in _published(traffic, subscriber)]
+    return _ring(traffic, publisher, lines)
 
 
 def subscriptions(traffic: Traffic, subscriber: int = 0) -> list[tuple[bytes, bytes]]:
-    """Subject and sid of what a subscriber asks for; all of one length."""
+    """Subject and sid of what a subscriber asks for."""
+    if traffic.under_wildcard:
+        return [(b">", b"1")]
+    asked = _subjects(traffic, subscriber)
+    if traffic.last_tokens_fresh:
+        return [(subject.rpartition(b".")[0] + b".*", sid) for subject, sid in asked]
+    return asked
+
+
+def _subjects(traffic: Traffic, subscriber: int = 0) -> list[tuple[bytes, bytes]]:
+    """The subjects, each with the sid of who asks for it; all of one length."""
     if traffic.subjects == 1:
         return [(b"bench.one", b"%d" % (1 + subscriber if traffic.sids_differ else 1))]
     width = len(str(traffic.subjects))
@@ -142,12 +177,56 @@ def subscriptions(traffic: Traffic, subscriber: int = 0) -> list[tuple[bytes, by
     return [(b"bench.%0*d.created" % (width, n), b"%d" % (first + n)) for n in range(traffic.subjects)]
 
 
+def _published(traffic: Traffic, subscriber: int = 0) -> list[tuple[bytes, bytes]]:
+    """Subject and sid of one round of messages, in the order of publishing."""
+    subjects = _subjects(traffic, subscriber)
+    if traffic.shuffled:
+        random.Random(SHUFFLE_SEED).shuffle(subjects)
+    if traffic.under_wildcard:
+        return [(subject, b"1") for subject, _ in subjects]
+    return subjects
+
+
+def _sizes(traffic: Traffic) -> bytes:
+    """The last arguments of the line of a message."""
+    if traffic.header_bytes:
+        return b"%d %d" % (traffic.header_bytes, traffic.header_bytes + traffic.payload_bytes)
+    return b"%d" % traffic.payload_bytes
+
+
 def _ring(traffic: Traffic, publisher: int, heads: list[bytes]) -> bytes:
-    body = _body_format(traffic, publisher)
-    # One format for a whole round of subjects: rings of a million messages are built before a run.
-    round_format = b"".join(head + body + b"\r\n" for head in heads)
+    filler = b"." * (traffic.header_bytes - HEADER_BYTES_MIN + 1)
+    headers = _HEADERS % filler if traffic.header_bytes else b""
+    body = headers + _body_format(traffic, publisher)
     size = len(heads)
-    return b"".join([round_format % tuple(range(n, n + size)) for n in range(0, traffic.ring_messages, size)])
+    rounds = range(0, traffic.ring_messages, size)
+    # One format for a whole round of subjects: rings of a million messages are built before a run.
+    if traffic.last_tokens_fresh:
+        fresh = b".%%0%dd " % FRESH_DIGITS
+        round_format = b"".join([head.replace(b".created ", fresh) + body + b"\r\n" for head in heads])
+        twice = [tuple(itertools.chain.from_iterable((n, n) for n in range(s, s + size))) for s in rounds]
+        return b"".join([round_format % numbers for numbers in twice])
+    round_format = b"".join([head + body + b"\r\n" for head in heads])
+    return b"".join([round_format % tuple(range(n, n + size)) for n in rounds])
+
+
+class Expected:
+    """The one stream that may arrive, long enough that any chunk of it is one comparison."""
+
+    def __init__(self, ring: bytes, bytes_per_message: int) -> None:
+        """Expect `ring` over and over."""
+        self.ring_bytes = len(ring)
+        self.per_message = bytes_per_message
+        # A chunk may start anywhere in the ring.
+        needed = len(ring) + CHUNK_BYTES_MAX + bytes_per_message + HELD_BYTES_MAX
+        whole, rest = divmod(needed, len(ring))
+        self.stream = ring * whole + ring[:rest]
+
+
+def expected_stream(traffic: Traffic, subscriber: int = 0) -> Expected:
+    """What a subscriber gets of publisher 0; shared by the receivers that get the same."""
+    ring = delivered_ring(traffic, 0, subscriber)
+    return Expected(ring, len(ring) // traffic.ring_messages)
 
 
 class Receiver(Protocol):
@@ -164,21 +243,19 @@ class Receiver(Protocol):
         """Take the next bytes, at most CHUNK_BYTES_MAX."""
 
 
-def receiver(traffic: Traffic, ring: bytes) -> Receiver:
-    """A fresh receiver for one subscriber; `ring` is what it gets of publisher 0."""
-    return Collected() if traffic.keeps_received else InOrder(ring, len(ring) // traffic.ring_messages)
+def receiver(expected: Expected | None) -> Receiver:
+    """A fresh receiver for one subscriber. None: what it gets is not known beforehand, and kept."""
+    return Collected() if expected is None else InOrder(expected)
 
 
 class InOrder:
     """Compares what arrives with the one stream that may arrive."""
 
-    def __init__(self, ring: bytes, bytes_per_message: int) -> None:
-        """Expect `ring` over and over."""
-        self._ring_bytes = len(ring)
-        self._per_message = bytes_per_message
-        # Long enough that a chunk which starts anywhere in the ring is one comparison.
-        needed = len(ring) + CHUNK_BYTES_MAX + bytes_per_message + HELD_BYTES_MAX
-        self._expected = ring * -(-needed // len(ring))
+    def __init__(self, expected: Expected) -> None:
+        """Start at its first message."""
+        self._ring_bytes = expected.ring_bytes
+        self._per_message = expected.per_message
+        self._expected = expected.stream
         self._held = b""
         self.message_bytes = 0
         self.pings_unanswered = 0
@@ -235,8 +312,8 @@ class InOrder:
     def _describe(self, rest: bytes) -> str:
         wanted = self.messages % (self._ring_bytes // self._per_message)
         text = f"message number {wanted} expected ({self.messages} were right), "
-        if (message := _MESSAGE.match(rest)) and int(message[5]) != wanted:
-            return text + f"number {int(message[5])} received: one is missing, repeated or out of order"
+        if (message := _MESSAGE.match(rest)) and int(message[1]) != wanted:
+            return text + f"number {int(message[1])} received: one is missing, repeated or out of order"
         return text + f"{rest[:80]!r} received"
 
 
@@ -354,5 +431,5 @@ def _body_format(traffic: Traffic, publisher: int) -> bytes:
 
 
 def _head(traffic: Traffic) -> bytes:
-    [(subject, sid)] = subscriptions(traffic)
+    [(subject, sid)] = _subjects(traffic)
     return b"MSG %s %s %d" % (subject, sid, traffic.payload_bytes)

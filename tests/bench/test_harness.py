@@ -13,18 +13,24 @@ import threading
 from typing import TYPE_CHECKING, Final
 
 import pytest
-from benchmarks.load import RunFailure, TrafficTimes, run_requests, run_traffic
+from benchmarks.catalogue import SCENARIOS
+from benchmarks.client import RunFailure
+from benchmarks.floors import Floors, Limits
+from benchmarks.load import Pass, TrafficTimes, run_traffic
 from benchmarks.measurements import Figure
 from benchmarks.relay import Relay, RequestRelay
-from benchmarks.report import Comparison, Floors, Series, disturbances, failures, shortfalls, table
+from benchmarks.report import Comparison, Series, disturbances, failures, shortfalls, table
+from benchmarks.requests import run_requests
 from benchmarks.run import FLOORS_FILE, order_of_round
-from benchmarks.scenarios import SCENARIOS, Row, Unit
+from benchmarks.scenarios import Row, Unit
 from benchmarks.streams import (
+    Expected,
     InOrder,
     Receiver,
     StreamFault,
     Traffic,
     delivered_ring,
+    expected_stream,
     published_ring,
     receiver,
     verify,
@@ -168,7 +174,7 @@ def serving(relay: Relay) -> Iterator[Relay]:
 def load(relay: Relay, traffic: Traffic) -> list[TrafficTimes]:
     """Two passes of `traffic` over `relay`."""
     with serving(relay):
-        passes = [PASS_SECONDS, PASS_SECONDS]
+        passes = [Pass(PASS_SECONDS), Pass(PASS_SECONDS)]
         return run_traffic(traffic, relay.address, passes, silence_seconds=SILENCE_SECONDS)
 
 
@@ -231,7 +237,7 @@ def test_a_closed_publisher_fails_the_run() -> None:
 
 def test_a_peer_that_falls_silent_fails_the_run() -> None:
     with serving(SilentRelay(ONE_TO_ONE)) as relay, pytest.raises(RunFailure, match=r"for 0\.3 s"):
-        run_traffic(ONE_TO_ONE, relay.address, [PASS_SECONDS], silence_seconds=0.3)
+        run_traffic(ONE_TO_ONE, relay.address, [Pass(PASS_SECONDS)], silence_seconds=0.3)
 
 
 def test_an_address_where_nobody_listens_fails_the_run() -> None:
@@ -239,7 +245,7 @@ def test_an_address_where_nobody_listens_fails_the_run() -> None:
         address = reserved.getsockname()
 
     with pytest.raises(RunFailure, match="no connection"):
-        run_traffic(ONE_TO_ONE, address, [PASS_SECONDS])
+        run_traffic(ONE_TO_ONE, address, [Pass(PASS_SECONDS)])
 
 
 def test_no_reply_subject_is_used_twice() -> None:
@@ -280,7 +286,7 @@ def messages_of(traffic: Traffic, publisher: int = 0) -> list[bytes]:
 def received(traffic: Traffic, parts: list[bytes], cuts: list[int]) -> Receiver:
     """A receiver that got `parts` in chunks that end at `cuts`, and a PONG behind them."""
     stream = b"".join(parts) + b"PONG\r\n"
-    one = receiver(traffic, delivered_ring(traffic, 0))
+    one = receiver(None if traffic.keeps_received else expected_stream(traffic))
     edges = sorted({0, len(stream), *(cut % len(stream) for cut in cuts)})
     for start, end in itertools.pairwise(edges):
         one.feed(memoryview(stream)[start:end])
@@ -338,7 +344,7 @@ def test_any_message_lost_repeated_moved_or_damaged_is_a_fault(
 
 def test_a_stream_that_goes_round_its_ring_is_counted_on() -> None:
     ring = delivered_ring(SMALL, 0)
-    one = InOrder(ring, len(ring) // SMALL.ring_messages)
+    one = InOrder(Expected(ring, len(ring) // SMALL.ring_messages))
 
     for _ in range(5):
         one.feed(memoryview(ring))
@@ -350,13 +356,13 @@ def test_each_subscriber_is_held_to_its_own_sid_where_sids_differ() -> None:
     traffic = Traffic(subscribers=2, sids_differ=True, messages_max=12)
     second = delivered_ring(traffic, 0, 1)
 
-    one = receiver(traffic, second)
+    one = receiver(expected_stream(traffic, 1))
     one.feed(memoryview(second))
 
     assert second.startswith(b"MSG bench.one 2 16\r\n")
     verify(traffic, [one], [12])
     with pytest.raises(StreamFault, match=r"MSG bench\.one 1 16"):
-        receiver(traffic, second).feed(memoryview(delivered_ring(traffic, 0, 0)))
+        receiver(expected_stream(traffic, 1)).feed(memoryview(delivered_ring(traffic, 0, 0)))
 
 
 def test_a_message_behind_the_last_pong_is_a_fault() -> None:
@@ -423,7 +429,9 @@ def compared(row: Row, ours: list[float | str], go: list[float | str]) -> Compar
     return Comparison(row, runs)
 
 
-FLOORS: Final = Floors("go-2.9", {"one-to-one": 0.20}, {"request-reply-p50": 1.3})
+FLOORS: Final = Floors(
+    "go-2.9", {"one-to-one": Limits(ratio=0.20, goal=0.5), "request-reply-p50": Limits(ratio=1.3)}
+)
 
 
 def test_ratios_are_those_of_the_pairs_of_each_round() -> None:
@@ -465,7 +473,7 @@ def test_the_table_states_medians_and_the_spread_of_the_ratio() -> None:
     )
 
     cells = [cell.strip() for cell in text.splitlines()[2].strip("|").split("|")]
-    assert cells == ["1:1", "25 msg/s", "", "100 msg/s", "", "0.25", "0.20..0.30", "≥ 0.20"]
+    assert cells == ["1:1", "25 msg/s", "", "100 msg/s", "", "0.25", "0.20..0.30", "≥ 0.20", "≥ 0.50"]
 
 
 def test_runs_beside_other_work_are_reported() -> None:
@@ -482,8 +490,10 @@ def test_every_floor_names_a_row_of_a_scenario() -> None:
 
     floors = Floors.parse(FLOORS_FILE.read_text(), rows)
 
-    assert floors.ratio_min == {"one-to-one": 0.20, "one-to-ten": 0.40}
-    assert floors.ratio_max == {"request-reply-p50": 1.3}
+    assert floors.reference == "go-2.9"
+    assert floors.limits["one-to-one"] == Limits(ratio=1.8, goal=2.0)
+    assert floors.limits["one-to-one-churn"] == Limits(own=0.7)
+    assert floors.limits["literals-stall"] == Limits(value=0.050)
 
 
 @pytest.mark.parametrize(
