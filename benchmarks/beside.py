@@ -102,6 +102,9 @@ class Worker(Protocol):
     def end(self) -> dict[str, float]:
         """Wait until everything is done; what it was. Raises RunFailure."""
 
+    def close(self) -> None:
+        """Close the connection."""
+
 
 def keep_company(beside: Beside, address: Address, silence_seconds: float, pipe: Pipe) -> None:
     """The process."""
@@ -169,13 +172,25 @@ class _Paced:
         return others
 
 
-class _SubscriptionChurner:
+class _Connected:
+    """What all have: one connection."""
+
+    def __init__(self, address: Address, silence_seconds: float) -> None:
+        """Connect."""
+        self._paced = _Paced(address, silence_seconds)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._paced.connection.close()
+
+
+class _SubscriptionChurner(_Connected):
     """Sends prebuilt blocks, and holds the server to the pace."""
 
     def __init__(self, churn: SubscriptionChurn, address: Address, silence_seconds: float) -> None:
         """Build the blocks and connect."""
         self._churn = churn
-        self._paced = _Paced(address, silence_seconds)
+        super().__init__(address, silence_seconds)
         self._per_block = churn.block_lines // 2
         sids = [
             range(first, first + self._per_block)
@@ -223,13 +238,13 @@ class _SubscriptionChurner:
         return {"sub_and_unsub_per_second": rate}
 
 
-class _PatternChurner:
+class _PatternChurner(_Connected):
     """Subscribes to `>` for one message, and to inboxes for one turn."""
 
     def __init__(self, churn: PatternChurn, address: Address, silence_seconds: float) -> None:
         """Connect."""
         self._churn = churn
-        self._paced = _Paced(address, silence_seconds)
+        super().__init__(address, silence_seconds)
         self._characters = random.Random(0)
         self._sid = 0
         self._everything: list[int] = []  # sids of `>` in this pass
@@ -294,12 +309,12 @@ class _PatternChurner:
                 raise RunFailure(f"{line[:80]!r} received beside the traffic")
 
 
-class _Flooder:
+class _Flooder(_Connected):
     """Sends one block over and over."""
 
     def __init__(self, flood: Flood, address: Address, silence_seconds: float) -> None:
         """Build the block and connect."""
-        self._paced = _Paced(address, silence_seconds)
+        super().__init__(address, silence_seconds)
         message = b"PUB flood.unwanted %d\r\n%s\r\n" % (flood.payload_bytes, b"." * flood.payload_bytes)
         self._per_block = FLOOD_BYTES // len(message)
         self._block = message * self._per_block
@@ -323,13 +338,13 @@ class _Flooder:
         return {"flood_messages_per_second": self._blocks * self._per_block / self._paced.elapsed()}
 
 
-class _Prober:
+class _Prober(_Connected):
     """Asks and waits."""
 
     def __init__(self, probe: Probe, address: Address, silence_seconds: float) -> None:
         """Connect."""
         self._probe = probe
-        self._paced = _Paced(address, silence_seconds)
+        super().__init__(address, silence_seconds)
         self._seconds: list[float] = []
 
     def begin(self) -> None:

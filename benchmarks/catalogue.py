@@ -56,14 +56,16 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
         name="one-to-thousand",
         title="1:1000, 16 B",
         traffic=Traffic(subscribers=1_000, messages_max=10_000),
+        warm_up_messages=500,
         silence_seconds=30.0,
         runs_max=3,
     ),
     TrafficScenario(
         name="one-to-five-thousand",
         title="1:5000, 16 B",
-        traffic=Traffic(subscribers=5_000, messages_max=3_000),
-        silence_seconds=30.0,
+        traffic=Traffic(subscribers=5_000, messages_max=1_000),
+        warm_up_messages=100,
+        silence_seconds=60.0,
         runs_max=3,
     ),
     TrafficScenario(
@@ -97,7 +99,9 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
     RequestReply(name="request-reply", title="request/reply, 16 B,"),
     RequestsInFlight(name="requests-in-flight", title="request/reply, 16 B, 32 clients", clients=32),
     RequestReply(
-        name="request-reply-flood", title="request/reply, 16 B, beside a saturating publisher,", beside=Flood()
+        name="request-reply-flood",
+        title="request/reply, 16 B, beside a saturating publisher,",
+        beside=Flood(),
     ),
     ConnectionRate(name="connections", title="new connections"),
     Reconnection(name="reconnection", title="5,000 clients after a restart", runs_max=3),

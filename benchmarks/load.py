@@ -27,7 +27,6 @@ from __future__ import annotations
 
 import select
 import selectors
-import socket
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -38,7 +37,6 @@ from benchmarks.children import BUILD_SECONDS_MAX, Child, ProcessorTime, answer,
 from benchmarks.client import SILENCE_SECONDS, Address, RunFailure, allow_open_files, connect
 from benchmarks.streams import (
     CHUNK_BYTES_MAX,
-    CONTROL_LINE,
     Expected,
     Receiver,
     Traffic,
@@ -50,6 +48,7 @@ from benchmarks.streams import (
 )
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Sequence
 
     from benchmarks.children import Pipe
@@ -71,6 +70,8 @@ class Pass:
 
     seconds: float
     in_company: bool = False
+    messages_max: int | None = None
+    """Where each publisher stops before its time is over; None: where the traffic says."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,9 +108,7 @@ def run_traffic(
     """
     with ExitStack() as stack:
         start = stack.enter_context
-        receiving = (
-            start(Child(_receive, traffic, address, silence_seconds)) if traffic.subscribers else None
-        )
+        receiving = start(Child(_receive, traffic, address, silence_seconds)) if traffic.subscribers else None
         publishing = start(Child(_publish, traffic, address, silence_seconds))
         company = start(Child(keep_company, beside, address, silence_seconds)) if beside else None
         children = [child for child in (receiving, publishing, company) if child]
@@ -122,7 +121,7 @@ def run_traffic(
                 company.order("begin")
             for child in (receiving, publishing):
                 if child:
-                    child.order(one.seconds)
+                    child.order(one)
             published: _Published = answer(publishing, pass_seconds_max, children)
             ended_ns = published.ended_ns
             messages = sum(published.counts)
@@ -174,7 +173,9 @@ class _Publisher:
             for start in range(0, len(ring), step_messages * per_message)
         ]
         self._counts = [len(step) // per_message for step in self._steps]
+        self._per_message = per_message
         self._messages_max = traffic.messages_max
+        self._left = 0
         self._step = 0
         self._rest = memoryview(b"")
         self._unread = b""
@@ -184,9 +185,10 @@ class _Publisher:
         self.connection = connect(address, timeout=silence_seconds)
         self.connection.setblocking(False)
 
-    def begin(self) -> None:
+    def begin(self, messages_max: int | None) -> None:
         """Start a pass, with message number 0."""
         self._step = self.published = 0
+        self._left = self._messages_max if messages_max is None else messages_max
         self._rest = memoryview(b"")
         self.finishing = self.done = False
 
@@ -209,12 +211,14 @@ class _Publisher:
             self._rest = memoryview(b"")
 
     def _next_step(self, is_over: bool) -> None:
-        if is_over or self.published >= self._messages_max:
+        if is_over or not self._left:
             self.finishing = True
             self._rest = memoryview(b"PING\r\n")
             return
-        self._rest = self._steps[self._step]
-        self.published += self._counts[self._step]
+        count = min(self._counts[self._step], self._left)
+        self._rest = self._steps[self._step][: count * self._per_message]
+        self._left -= count
+        self.published += count
         self._step = (self._step + 1) % len(self._steps)
 
     def receive(self) -> None:
@@ -242,18 +246,17 @@ def _publish(traffic: Traffic, address: Address, silence_seconds: float, pipe: P
     publishers = [_Publisher(traffic, n, address, silence_seconds) for n in range(traffic.publishers)]
     pipe.send("ready")
     while True:
-        seconds: float = pipe.recv()
-        pipe.send(_publish_pass(publishers, seconds, silence_seconds))
+        pipe.send(_publish_pass(publishers, pipe.recv(), silence_seconds))
 
 
-def _publish_pass(publishers: list[_Publisher], seconds: float, silence_seconds: float) -> _Published:
+def _publish_pass(publishers: list[_Publisher], order: Pass, silence_seconds: float) -> _Published:
     both: Final = selectors.EVENT_READ | selectors.EVENT_WRITE
     with selectors.DefaultSelector() as selector:
         for one in publishers:
-            one.begin()
+            one.begin(order.messages_max)
             selector.register(one.connection, both, one)
         began_ns = time.monotonic_ns()
-        until_ns = began_ns + int(seconds * 1e9)
+        until_ns = began_ns + int(order.seconds * 1e9)
 
         def is_over() -> bool:
             return time.monotonic_ns() >= until_ns

@@ -92,7 +92,8 @@ def measure(scenario: Scenario, program: ServerProgram) -> dict[str, Figure]:
 
 
 def _measure_traffic(scenario: TrafficScenario, program: ServerProgram) -> Figure:
-    passes = [Pass(scenario.warm_up_seconds), Pass(scenario.seconds)]
+    warm_up = Pass(scenario.warm_up_seconds, messages_max=scenario.warm_up_messages)
+    passes = [warm_up, Pass(scenario.seconds)]
     if scenario.beside:
         passes += [Pass(scenario.seconds, in_company=True), Pass(scenario.seconds)]
     clients = scenario.traffic.publishers + scenario.traffic.subscribers
@@ -200,7 +201,9 @@ def _measure_reconnection(scenario: Reconnection, program: ServerProgram) -> Fig
         seconds = clients.come_back()
         used = cpu_seconds(server.pid) - before
     return Figure(
-        scenario.connections / seconds, _per_cpu_second(scenario.connections, used), notes={"seconds": seconds}
+        scenario.connections / seconds,
+        _per_cpu_second(scenario.connections, used),
+        notes={"seconds": seconds},
     )
 
 
@@ -254,7 +257,11 @@ def _measure_match(scenario: MatchCost, program: ServerProgram) -> Figure:
         of_many.load_cpu_seconds / of_many.seconds,
         max(of_many.others_cpu_share, of_few.others_cpu_share),
         cost / cost_of_few,
-        {"of_few": cost_of_few, "messages_per_second": of_many.rate, "messages_per_second_of_few": of_few.rate},
+        {
+            "of_few": cost_of_few,
+            "messages_per_second": of_many.rate,
+            "messages_per_second_of_few": of_few.rate,
+        },
     )
 
 

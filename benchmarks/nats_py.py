@@ -11,7 +11,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-import nats
+from nats.aio.client import Client
+from nats.errors import Error
 
 from benchmarks.children import BUILD_SECONDS_MAX, Child, ProcessorTime, answer, answers
 from benchmarks.client import Address, RunFailure
@@ -89,7 +90,9 @@ def run_library_requests(
             requesting.order(count)
             seconds: list[float] = answer(requesting, PASS_SECONDS_MAX, children)
             after = ProcessorTime.read(cpu_clock, children)
-            results.append(LibraryRequests(seconds=seconds, others_cpu_share=after.others_share_since(before)))
+            results.append(
+                LibraryRequests(seconds=seconds, others_cpu_share=after.others_share_since(before))
+            )
         return results
 
 
@@ -99,7 +102,7 @@ class _Client:
     def __init__(self) -> None:
         """Not connected yet."""
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.connection = nats.NATS()
+        self.connection = Client()
 
     async def connect(self, address: Address) -> None:
         """Connect; there is no second attempt."""
@@ -111,7 +114,8 @@ class _Client:
     async def until(self, event: asyncio.Event) -> None:
         """Wait for `event`. Raises RunFailure if an error or silence comes first."""
         waiting = asyncio.ensure_future(event.wait())
-        await asyncio.wait([waiting, self.failed], return_when=asyncio.FIRST_COMPLETED)
+        either: list[asyncio.Future[Any]] = [waiting, self.failed]
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         waiting.cancel()
         if self.failed.done():
             self.failed.result()
@@ -209,7 +213,7 @@ async def _requesting(address: Address, payload_bytes: int, pipe: Pipe) -> None:
             began = time.perf_counter()
             try:
                 reply = await client.connection.request(SUBJECT, body, timeout=SILENCE_SECONDS)
-            except nats.errors.Error as error:
+            except Error as error:
                 raise RunFailure(f"no reply to request {number} of nats-py: {error!r}") from error
             times.append(time.perf_counter() - began)
             if reply.data != body:

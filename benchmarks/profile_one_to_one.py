@@ -65,7 +65,10 @@ def profile(backend: str, *, journal: bool) -> tuple[TrafficTimes, list[Cost]]:
         flags = ("--journal", str(Path(directory, "journal"))) if journal else ()
         with start(program, *flags, directory=Path(directory)) as server:
             [times] = run_traffic(
-                Traffic(), (server.host, server.port), [Pass(SECONDS)], cpu_clock=partial(cpu_seconds, server.pid)
+                Traffic(),
+                (server.host, server.port),
+                [Pass(SECONDS)],
+                cpu_clock=partial(cpu_seconds, server.pid),
             )
         # cProfile writes when the program has ended.
         return times, _costs(pstats.Stats(str(output)))

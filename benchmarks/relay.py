@@ -17,7 +17,7 @@ from typing import Final
 
 from benchmarks.streams import Traffic, delivered_ring, published_ring
 
-__all__ = ["Relay", "RequestRelay"]
+__all__ = ["INFO", "ConcurrentRequestRelay", "Relay", "RequestRelay"]
 
 INFO: Final = (
     b'INFO {"server_id":"RELAY","version":"0.0.0","proto":1,"max_payload":1048576,"headers":true}\r\n'
@@ -185,3 +185,52 @@ class RequestRelay(Relay):
         except OSError:
             return False
         return True
+
+
+class ConcurrentRequestRelay(Relay):
+    """Passes the requests of many clients to the responder, and each reply to the owner of its inbox."""
+
+    def __init__(self) -> None:
+        """Listen; there is nothing to prebuild."""
+        super().__init__(Traffic())
+        self._responder: _Client | None = None
+        self._by_inbox: dict[bytes, _Client] = {}
+
+    def reply(self, subject: bytes, size: bytes, body: bytes) -> bytes:
+        """The message for the requester; a subclass may do worse."""
+        return b"MSG %s 1 %s\r\n%s\r\n" % (subject, size, body)
+
+    def _read(self, client: _Client) -> bool:
+        try:
+            data = client.connection.recv(READ_BYTES)
+            if not data:
+                return False
+            if not client.ready:
+                self._greet(client, data)
+                return True
+            responder = self._responder
+            if responder is None:
+                return False
+            if client is not responder:
+                # One request of a requester is under way at a time: it is one read.
+                subject, rest = data[len(b"PUB ") :].split(b" ", 1)
+                responder.connection.sendall(b"MSG %s 1 %s" % (subject, rest))
+                return True
+            lines = data.split(b"\r\n")
+            for line, body in zip(lines[0:-1:2], lines[1::2], strict=True):
+                _, subject, size = line.split(b" ")
+                owner = self._by_inbox[subject.rpartition(b".")[0]].connection
+                owner.sendall(self.reply(subject, size, body))
+        except OSError:
+            return False
+        return True
+
+    def _greet(self, client: _Client, data: bytes) -> None:
+        super()._greet(client, data)
+        if not client.ready:
+            return
+        subject = client.unread.split(b"SUB ", 1)[1].split(b" ", 1)[0]
+        if subject.startswith(b"_INBOX."):
+            self._by_inbox[subject.removesuffix(b".*")] = client
+        else:
+            self._responder = client

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks.floors import Floors, amount
-from benchmarks.scenarios import Row
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from benchmarks.measurements import Figure
+    from benchmarks.scenarios import Row
 
 __all__ = [
     "Comparison",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 import select
-import socket
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from benchmarks.client import SILENCE_SECONDS, Address, RunFailure, connect
 from benchmarks.streams import CHUNK_BYTES_MAX, CONTROL_LINE
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Iterator, Sequence
 
     from benchmarks.children import Pipe

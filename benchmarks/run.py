@@ -122,7 +122,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     names = [one.name for one in SCENARIOS]
     parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", help=f"of {', '.join(names)}")
-    parser.add_argument("--runs", type=_run_count, help=f"rounds of each scenario (default {RUNS_DEFAULT}; long ones have a maximum)")
+    parser.add_argument(
+        "--runs",
+        type=_run_count,
+        help=f"rounds of each scenario (default {RUNS_DEFAULT}; long ones have a maximum)",
+    )
     parser.add_argument("--backend", choices=("asyncio", "trio"), default="asyncio", help="of our server")
     parser.add_argument("--server", metavar="NAME", help="measure this server in place of ours")
     parser.add_argument("--reference", metavar="NAME", default="go-2.9", help="the peer of the floors")

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, replace
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
-from benchmarks.beside import Beside
 from benchmarks.client import SILENCE_SECONDS
-from benchmarks.streams import Traffic
-from benchmarks.subscriptions import Subjects
+
+if TYPE_CHECKING:
+    from benchmarks.beside import Beside
+    from benchmarks.streams import Traffic
+    from benchmarks.subscriptions import Subjects
 
 __all__ = [
     "RATES",
@@ -86,6 +88,7 @@ class TrafficScenario:
     title: str
     traffic: Traffic
     warm_up_seconds: float = 0.3
+    warm_up_messages: int | None = None  # where the warm-up stops before
     seconds: float = 1.2
     journal: bool = False
     """Whether our server records; others run as always."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import enum
 import random
 import select
-import socket
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
@@ -15,6 +14,7 @@ from benchmarks.children import BUILD_SECONDS_MAX, Child, answer
 from benchmarks.client import SILENCE_SECONDS, Address, Lines, RunFailure, connect, receive_some
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Iterator
 
     from benchmarks.children import Pipe

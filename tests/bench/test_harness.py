@@ -1,4 +1,4 @@
-"""The benchmark harness notices what it must not count, and judges ratios rightly.
+"""The load notices what it must not count.
 
 The peers are `benchmarks.relay`, made to misbehave. Those tests use real sockets on
 loopback and load processes; every wait in them is bounded by the harness.
@@ -13,16 +13,10 @@ import threading
 from typing import TYPE_CHECKING, Final
 
 import pytest
-from benchmarks.catalogue import SCENARIOS
 from benchmarks.client import RunFailure
-from benchmarks.floors import Floors, Limits
 from benchmarks.load import Pass, TrafficTimes, run_traffic
-from benchmarks.measurements import Figure
 from benchmarks.relay import Relay, RequestRelay
-from benchmarks.report import Comparison, Series, disturbances, failures, shortfalls, table
 from benchmarks.requests import run_requests
-from benchmarks.run import FLOORS_FILE, order_of_round
-from benchmarks.scenarios import Row, Unit
 from benchmarks.streams import (
     Expected,
     InOrder,
@@ -33,12 +27,11 @@ from benchmarks.streams import (
     expected_stream,
     published_ring,
     receiver,
+    subscriptions,
     verify,
 )
 from hypothesis import given
 from hypothesis import strategies as st
-
-from tests.support.servers import ServerProgram
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -50,6 +43,9 @@ ONE_TO_ONE: Final = Traffic(messages_max=1000)
 ROTATION: Final = Traffic(messages_max=1000, subjects=100, payload_bytes=128)
 FOUR_TO_FOUR: Final = Traffic(publishers=4, subscribers=4, messages_max=1000)
 QUEUE_GROUP: Final = Traffic(subscribers=4, queue_group=True, messages_max=5000)
+HEADERS: Final = Traffic(messages_max=1000, header_bytes=64, payload_bytes=64)
+DISTINCT: Final = Traffic(messages_max=1000, subjects=1000, shuffled=True, under_wildcard=True)
+FRESH: Final = Traffic(messages_max=1000, subjects=100, shuffled=True, last_tokens_fresh=True)
 FAULT_AT: Final = 300
 
 
@@ -187,8 +183,21 @@ def load(relay: Relay, traffic: Traffic) -> list[TrafficTimes]:
         (Traffic(subscribers=3, messages_max=1000), 3000),
         (FOUR_TO_FOUR, 16_000),
         (QUEUE_GROUP, 5000),
+        (HEADERS, 1000),
+        (DISTINCT, 1000),
+        (FRESH, 1000),
     ],
-    ids=["publish-only", "one-to-one", "rotation", "one-to-three", "four-to-four", "queue-group"],
+    ids=[
+        "publish-only",
+        "one-to-one",
+        "rotation",
+        "one-to-three",
+        "four-to-four",
+        "queue-group",
+        "headers",
+        "distinct",
+        "fresh",
+    ],
 )
 def test_a_peer_that_delivers_everything_passes_and_is_counted(traffic: Traffic, deliveries: int) -> None:
     passes = load(Relay(traffic), traffic)
@@ -207,6 +216,11 @@ def test_a_peer_that_delivers_everything_passes_and_is_counted(traffic: Traffic,
         (ONE_TO_ONE, with_one_damaged, "number 300 expected .* received"),
         (ONE_TO_ONE, with_an_error, "-ERR 'Slow Consumer'"),
         (ROTATION, without_one, "number 300 expected .300 were right., number 301 received"),
+        (HEADERS, without_one, "number 300 expected .300 were right., number 301 received"),
+        (HEADERS, with_one_damaged, "number 300 expected .* received"),
+        (DISTINCT, without_one, "number 300 expected .300 were right., number 301 received"),
+        (DISTINCT, with_two_swapped, "number 0 expected .0 were right., number 1 received"),
+        (FRESH, with_one_twice, "number 301 expected .301 were right., number 300 received"),
         (FOUR_TO_FOUR, without_one, "4 of 4000 messages are missing, first b'a00000000300'"),
         (FOUR_TO_FOUR, with_one_twice, "4 messages too many, first b'a00000000300'"),
         (FOUR_TO_FOUR, with_two_swapped, "b'a00000000000' expected, .* out of order"),
@@ -392,6 +406,33 @@ def test_published_lines_are_what_a_server_turns_into_the_delivered_ones() -> No
     assert published[2 * 101 + 1] == b"a00000000101" + b"." * 116
 
 
+def test_subjects_at_random_are_each_published_once_and_not_in_order() -> None:
+    lines = published_ring(DISTINCT, 0).split(b"\r\n")[0:-1:2]
+
+    subjects = [line.split(b" ")[1] for line in lines]
+    assert len(set(subjects)) == len(subjects) == 1000
+    assert subjects != sorted(subjects)
+
+
+def test_last_tokens_of_subjects_are_used_once_under_the_patterns_of_the_subscriber() -> None:
+    lines = published_ring(FRESH, 0).split(b"\r\n")[0:-1:2]
+    patterns = {pattern.removesuffix(b"*") for pattern, _ in subscriptions(FRESH)}
+
+    subjects = [line.split(b" ")[1] for line in lines]
+    assert len({subject.rpartition(b".")[2] for subject in subjects}) == len(subjects) == 1000
+    assert {subject.rpartition(b".")[0] + b"." for subject in subjects} == patterns
+
+
+def test_header_block_and_sizes_are_those_of_the_line() -> None:
+    line, _, rest = published_ring(HEADERS, 0).partition(b"\r\n")
+
+    assert line == b"HPUB bench.one 64 128"
+    assert rest[:64].startswith(b"NATS/1.0\r\nBench: .")
+    assert rest[60:64] == b"\r\n\r\n"
+    assert rest[64 : 64 + 12] == b"a00000000000"
+    assert rest[128:130] == b"\r\n"
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -400,6 +441,9 @@ def test_published_lines_are_what_a_server_turns_into_the_delivered_ones() -> No
         lambda: Traffic(queue_group=True),
         lambda: Traffic(queue_group=True, messages_max=10, subjects=2),
         lambda: Traffic(publishers=2, messages_max=10, sids_differ=True),
+        lambda: Traffic(publishers=2, messages_max=10, header_bytes=64),
+        lambda: Traffic(header_bytes=10),
+        lambda: Traffic(subjects=10, last_tokens_fresh=True),
     ],
     ids=[
         "no room for a number",
@@ -407,108 +451,11 @@ def test_published_lines_are_what_a_server_turns_into_the_delivered_ones() -> No
         "unbounded memory",
         "interleaved rotation",
         "interleaved sids",
+        "interleaved headers",
+        "headers without room",
+        "unbounded ring",
     ],
 )
 def test_a_traffic_that_could_not_be_verified_is_refused(wrong: Callable[[], Traffic]) -> None:
-    with pytest.raises(ValueError, match=r"payload|publishers|interleaved|sids differ"):
+    with pytest.raises(ValueError, match=r"payload|publishers|interleaved|sids differ|headers|fresh"):
         wrong()
-
-
-# Ratios and floors
-
-ROW: Final = Row("one-to-one", "1:1", Unit.MESSAGES_PER_SECOND)
-TIME_ROW: Final = Row("request-reply-p50", "p50", Unit.SECONDS)
-
-
-def compared(row: Row, ours: list[float | str], go: list[float | str]) -> Comparison:
-    """Runs of two servers; a text is a failed run."""
-    runs = {
-        name: Series([run if isinstance(run, str) else Figure(run) for run in values])
-        for name, values in (("ours", ours), ("go-2.9.10", go))
-    }
-    return Comparison(row, runs)
-
-
-FLOORS: Final = Floors(
-    "go-2.9", {"one-to-one": Limits(ratio=0.20, goal=0.5), "request-reply-p50": Limits(ratio=1.3)}
-)
-
-
-def test_ratios_are_those_of_the_pairs_of_each_round() -> None:
-    comparison = compared(ROW, [10.0, 30.0], [100.0, 100.0])
-
-    assert comparison.ratios("ours", "go-2.9.10") == [0.1, 0.3]
-
-
-@pytest.mark.parametrize(
-    ("row", "ours", "short"),
-    [
-        (ROW, [19.0, 19.0, 90.0], True),
-        (ROW, [10.0, 20.0, 20.0], False),
-        (TIME_ROW, [131.0, 131.0, 100.0], True),
-        (TIME_ROW, [130.0, 130.0, 900.0], False),
-        (Row("publish", "publish", Unit.MESSAGES_PER_SECOND), [1.0, 1.0, 1.0], False),
-    ],
-    ids=["rate below", "rate at", "time above", "time at", "no floor"],
-)
-def test_a_median_ratio_outside_its_floor_is_a_shortfall(
-    row: Row, ours: list[float | str], short: bool
-) -> None:
-    found = shortfalls([compared(row, ours, [100.0] * 3)], "ours", "go-2.9.10", FLOORS)
-
-    assert len(found) == short
-
-
-def test_a_failed_run_fails_its_row_and_the_table_says_so() -> None:
-    comparison = compared(ROW, [90.0, "closed", 90.0], [100.0, 100.0, 100.0])
-
-    assert failures([comparison]) == ["one-to-one, ours, run 2: closed"]
-    assert shortfalls([comparison], "ours", "go-2.9.10", FLOORS) == ["one-to-one: no ratio, ≥ 0.20 is wanted"]
-    assert "FAILED 1 of 3" in table([comparison], "ours", ["go-2.9.10"], FLOORS)
-
-
-def test_the_table_states_medians_and_the_spread_of_the_ratio() -> None:
-    text = table(
-        [compared(ROW, [20.0, 30.0, 25.0], [100.0] * 3)], "ours", ["go-2.9.10"], FLOORS, markdown=True
-    )
-
-    cells = [cell.strip() for cell in text.splitlines()[2].strip("|").split("|")]
-    assert cells == ["1:1", "25 msg/s", "", "100 msg/s", "", "0.25", "0.20..0.30", "≥ 0.20", "≥ 0.50"]
-
-
-def test_runs_beside_other_work_are_reported() -> None:
-    quiet, busy = Figure(1.0, others_cpu_share=0.02), Figure(1.0, others_cpu_share=0.8)
-    comparison = Comparison(ROW, {"ours": Series([quiet, busy]), "go-2.9.10": Series([quiet, "closed"])})
-
-    assert disturbances([comparison]) == [
-        "one-to-one: other work kept up to 0.8 processors busy in 1 of 3 runs"
-    ]
-
-
-def test_every_floor_names_a_row_of_a_scenario() -> None:
-    rows = [row for scenario in SCENARIOS for row in scenario.rows]
-
-    floors = Floors.parse(FLOORS_FILE.read_text(), rows)
-
-    assert floors.reference == "go-2.9"
-    assert floors.limits["one-to-one"] == Limits(ratio=1.8, goal=2.0)
-    assert floors.limits["one-to-one-churn"] == Limits(own=0.7)
-    assert floors.limits["literals-stall"] == Limits(value=0.050)
-
-
-@pytest.mark.parametrize(
-    "text",
-    ['reference = "go"\n[rows.nothing]\nratio_min = 1', 'reference = "go"\n[rows.one-to-one]\nratio_max = 1'],
-    ids=["unknown row", "wrong side"],
-)
-def test_a_floor_that_could_never_fail_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="floors: "):
-        Floors.parse(text, [ROW])
-
-
-def test_every_second_round_runs_backwards() -> None:
-    ours, go = (ServerProgram(name, (name,), "go", None) for name in ("ours", "go"))
-
-    rounds = [order_of_round([ours, go], number) for number in range(4)]
-
-    assert rounds == [[ours, go], [go, ours], [ours, go], [go, ours]]
