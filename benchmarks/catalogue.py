@@ -119,7 +119,7 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
         idle_seconds=1.0,
         runs_max=2,
     ),
-    MatchCost(name="match", title="processor time of a match, 1,000,000 patterns", runs_max=2),
+    MatchCost(name="match", title="processor time of an uncached message", runs_max=2),
     LibraryLoad(name="nats-py", title="16 B, load by nats-py", runs_max=3),
     IdleConnections(name="idle-connection", title="memory of an idle connection"),
     StartUp(name="start-up", title="start-up"),

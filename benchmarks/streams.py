@@ -100,6 +100,8 @@ class Traffic:
     """Whether the rotation goes through the subjects in a pseudo-random order."""
     under_wildcard: bool = False
     """Whether a subscriber asks for `>` in place of the subjects."""
+    published_subjects: int | None = None
+    """So many of the subjects are published to, and nothing to the others; None: to all."""
     last_tokens_fresh: bool = False
     """Whether subscribers ask for `bench.<n>.*` and the last token of a published subject is used once."""
     queue_group: bool = False
@@ -134,10 +136,11 @@ class Traffic:
     @property
     def ring_messages(self) -> int:
         """How many messages have numbers of their own; a multiple of the rotation."""
-        if self.keeps_received or self.last_tokens_fresh:
-            return -(-self.messages_max // self.subjects) * self.subjects
         wanted = max(RING_BYTES // (self.payload_bytes + 16), RING_MESSAGES_MIN)
-        return -(-min(wanted, self.messages_max) // self.subjects) * self.subjects
+        if self.keeps_received or self.last_tokens_fresh:
+            wanted = self.messages_max
+        rotation = self.published_subjects or self.subjects
+        return -(-min(wanted, self.messages_max) // rotation) * rotation
 
     @property
     def deliveries_per_message(self) -> int:
@@ -182,6 +185,7 @@ def _published(traffic: Traffic, subscriber: int = 0) -> list[tuple[bytes, bytes
     subjects = _subjects(traffic, subscriber)
     if traffic.shuffled:
         random.Random(SHUFFLE_SEED).shuffle(subjects)
+    subjects = subjects[: traffic.published_subjects]
     if traffic.under_wildcard:
         return [(subject, b"1") for subject, _ in subjects]
     return subjects

@@ -112,15 +112,23 @@ def polite(line: bytes) -> bytes:
     return b"PONG\r\n" if line == b"PING" else b""
 
 
-def hearing(times: int) -> Callable[[bytes], bytes]:
-    """Each subscription to `>` receives a message so many times."""
+def hearing(every: int = 1) -> Callable[[bytes], bytes]:
+    """Of so many subscriptions to `>`, the last receives a message."""
+    asked = 0
 
     def answer(line: bytes) -> bytes:
+        nonlocal asked
         if line.startswith(b"SUB > "):
-            return b"MSG bench.one %s 2\r\nok\r\n" % line.split(b" ")[2] * times
+            asked += 1
+            return b"MSG bench.one %s 2\r\nok\r\n" % line.split(b" ")[2] if asked % every == 0 else b""
         return polite(line)
 
     return answer
+
+
+def hearing_on(line: bytes) -> bytes:
+    """The first subscription to `>` receives a message with each PONG."""
+    return b"MSG bench.one 1 2\r\nok\r\nPONG\r\n" if line == b"PING" else b""
 
 
 def after(count: int, then: bytes | None) -> Callable[[bytes], bytes | None]:
@@ -184,18 +192,22 @@ def test_churn_that_the_server_does_not_keep_up_with_fails_the_run() -> None:
         company(beyond, address)
 
 
-def test_each_subscription_to_everything_has_heard_one_message() -> None:
-    with serving(Peer(hearing(1))) as address:
+def test_each_subscription_to_everything_has_heard_a_message() -> None:
+    with serving(Peer(hearing())) as address:
         report = company(PatternChurn(), address, steps=200)
 
-    assert report["messages_heard"] == 100
+    assert report["everything_subscribed"] == report["messages_heard"] == 100
     assert report["subscriptions_per_second"] > 900
 
 
-@pytest.mark.parametrize("times", [2, 3])
-def test_a_subscription_to_everything_that_goes_on_hearing_fails_the_run(times: int) -> None:
-    with serving(Peer(hearing(times))) as address, pytest.raises(RunFailure, match="exactly one"):
+def test_a_subscription_to_everything_that_hears_nothing_fails_the_run() -> None:
+    with serving(Peer(hearing(every=2))) as address, pytest.raises(RunFailure, match="has received none"):
         company(PatternChurn(), address)
+
+
+def test_a_subscription_to_everything_that_goes_on_hearing_fails_the_run() -> None:
+    with serving(Peer(hearing_on)) as address, pytest.raises(RunFailure, match="more than one"):
+        company(PatternChurn(ping_every=2), address)
 
 
 @pytest.mark.parametrize(
