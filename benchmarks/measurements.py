@@ -34,7 +34,7 @@ from benchmarks.scenarios import (
 )
 from benchmarks.start_up import run_start_up
 from benchmarks.streams import Traffic
-from benchmarks.subscriptions import holding, probing
+from benchmarks.subscriptions import holding, probing, watch_idle
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -216,8 +216,7 @@ def _measure_subscriptions(scenario: StandingSubscriptions, program: ServerProgr
         before = resident_bytes(server.pid)
         load_seconds = held.load()
         loaded = resident_bytes(server.pid)
-        with probing(_address(server)) as idle:
-            time.sleep(scenario.idle_seconds)
+        idle = watch_idle(server.pid, _address(server), scenario.idle_seconds)
         after = resident_bytes(server.pid)
         memory = Figure((after - before) / count, notes={"right_after_loading": (loaded - before) / count})
         if not scenario.stalls:
@@ -229,13 +228,13 @@ def _measure_subscriptions(scenario: StandingSubscriptions, program: ServerProgr
                 time.sleep(PROBE_SECONDS)
                 held.close_one()
             time.sleep(PROBE_SECONDS)
-    notes = {f"idle_{key}": value for key, value in idle.report.items()}
+    notes = {f"idle_{key}": value for key, value in idle.items()}
     notes |= {f"beside_traffic_{key}": value for key, value in busy.report.items()}
     return {
         name: memory,
         f"{name}-load": Figure(load_seconds),
         f"{name}-stall": Figure(
-            max(idle.report["longest_seconds"], busy.report["longest_seconds"]),
+            max(idle["longest_seconds"], busy.report["longest_seconds"]),
             others_cpu_share=traffic.others_cpu_share,
             notes={**notes, "traffic_messages_per_second": traffic.rate},
         ),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-__all__ = ["cpu_seconds", "machine_cpu_seconds", "resident_bytes"]
+__all__ = ["cpu_seconds", "is_working", "machine_cpu_seconds", "resident_bytes"]
 
 TICKS_PER_SECOND: Final = os.sysconf("SC_CLK_TCK")
 PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
@@ -38,6 +39,15 @@ def machine_cpu_seconds() -> float:
 def resident_bytes(pid: int) -> int:
     """Memory of the process that is in RAM."""
     return int(_fields(pid)[RSS_PAGES]) * PAGE_BYTES
+
+
+def is_working(pid: int) -> bool:
+    """Whether any thread of the process runs or waits for a processor."""
+    for stat in Path(f"/proc/{pid}/task").glob("*/stat"):
+        with suppress(FileNotFoundError, ProcessLookupError):  # the thread has ended
+            if stat.read_text().rpartition(")")[2].split(maxsplit=1)[0] == "R":
+                return True
+    return False
 
 
 def _fields(pid: int) -> list[str]:

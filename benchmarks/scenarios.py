@@ -186,7 +186,7 @@ class StandingSubscriptions:
     connections: int = 100
     idle_seconds: float = 3.0  # after loading, before memory is read
     stalls: bool = False
-    """Whether a probe looks for stalls: idle, beside traffic, and while connections close."""
+    """Whether stalls are looked for: idle, beside traffic, and while connections close."""
     traffic_seconds: float = 2.0
     closing: int = 5  # connections, one after the other
     runs_max: int = RUNS_MAX

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from benchmarks.beside import INBOX_CHARACTERS, INBOX_LENGTH, Probe, keep_company
 from benchmarks.children import BUILD_SECONDS_MAX, Child, answer
 from benchmarks.client import SILENCE_SECONDS, Address, Lines, RunFailure, connect, receive_some
+from benchmarks.process import is_working
 
 if TYPE_CHECKING:
     import socket
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from benchmarks.children import Pipe
 
-__all__ = ["Held", "Probed", "Subjects", "holding", "probing"]
+__all__ = ["Held", "Probed", "Subjects", "holding", "probing", "watch_idle"]
 
 LOAD_SECONDS_MAX: Final = 180.0
 LOAD_SILENCE_SECONDS: Final = 60.0
@@ -27,6 +28,7 @@ LOAD_SILENCE_SECONDS: Final = 60.0
 
 PING_EVERY: Final = 1_000
 PROBE_SECONDS_MAX: Final = 60.0
+LOOK_SECONDS: Final = 0.001
 
 
 class Subjects(enum.Enum):
@@ -82,6 +84,34 @@ def probing(address: Address) -> Iterator[Probed]:
         yield probed
         child.order("end")
         probed.report = answer(child, PROBE_SECONDS_MAX, [child])
+
+
+def watch_idle(pid: int, address: Address, seconds: float) -> dict[str, float]:
+    """Leave the server alone for so long, but for a PING each time it begins to work by itself.
+
+    A probe that asks all the time would keep a server from what it does when it is idle,
+    collecting garbage above all. So its threads are looked at every millisecond, and when some thread
+    has worked for two looks, the wait for a PONG is what a client would have felt.
+    """
+    longest = 0.0
+    pings = 0
+    with connect(address) as connection:
+        lines = Lines()
+        until = time.perf_counter() + seconds
+        looks = 0
+        while time.perf_counter() < until:
+            time.sleep(LOOK_SECONDS)
+            looks = looks + 1 if is_working(pid) else 0
+            if looks < 2:
+                continue
+            looks = 0
+            began = time.perf_counter()
+            connection.sendall(b"PING\r\n")
+            pings += 1
+            while lines.pongs < pings:
+                _no_message(lines.feed(receive_some(connection, "PONG of an idle server")))
+            longest = max(longest, time.perf_counter() - began)
+    return {"pings": float(pings), "longest_seconds": longest}
 
 
 def _hold(subjects: Subjects, count: int, connections: int, address: Address, pipe: Pipe) -> None:
@@ -170,7 +200,7 @@ def _load(holders: list[_Holder]) -> float:
 
 def _no_message(lines: list[bytes]) -> None:
     if lines:
-        raise RunFailure(f"{lines[0][:80]!r} received while subscribing")
+        raise RunFailure(f"{lines[0][:80]!r} received where there was nothing to receive")
 
 
 def _verify(holders: list[_Holder], address: Address) -> None:

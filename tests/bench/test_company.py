@@ -6,6 +6,7 @@ Most peers are scripted: they know lines and nothing of a server.
 from __future__ import annotations
 
 import contextlib
+import os
 import selectors
 import socket
 import threading
@@ -29,7 +30,7 @@ from benchmarks.scenarios import (
     TrafficScenario,
 )
 from benchmarks.streams import Traffic
-from benchmarks.subscriptions import Subjects, holding
+from benchmarks.subscriptions import Subjects, holding, watch_idle
 
 from tests.support.servers import programs
 
@@ -320,6 +321,14 @@ def test_subscriptions_that_receive_nothing_fail_the_run() -> None:
         pytest.raises(RunFailure, match="expected of a loaded connection"),
     ):
         held.load()
+
+
+def test_a_server_that_works_by_itself_is_asked_how_long_a_client_waits() -> None:
+    with serving(Peer(polite)) as address:  # in this process, which works while it looks
+        seen = watch_idle(os.getpid(), address, 0.1)
+
+    assert seen["pings"] > 0
+    assert seen["longest_seconds"] > 0
 
 
 # Our server
