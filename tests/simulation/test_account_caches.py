@@ -55,7 +55,7 @@ def test_flood_of_new_subjects_in_one_account_leaves_another_its_hits() -> None:
 
     messages = ROUNDS * USED_SUBJECTS
     misses = (quiet.steps - quiet_before) / STEPS_OF_A_MATCH
-    # The first message of all is matched twice: there was no plan for what it matches.
+    # the first one was matched again when there was a plan for it
     assert (flooded.steps - flooded_before) / STEPS_OF_A_MATCH == FLOODED_SUBJECTS + 1
     assert misses >= USED_SUBJECTS  # the first time of each: what is counted are matches
     assert 1 - misses / messages >= HITS_MIN

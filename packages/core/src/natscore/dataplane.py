@@ -215,7 +215,7 @@ class PureDataPlane(Delivery):
                 match = _HPUB(buffer, position)
                 if match is None:
                     if tails:  # delivered before anything else is said on any connection
-                        self.fan_out(source, plan, subject, tails, volume, with_headers)
+                        left -= self.fan_out(source, plan, subject, tails, volume, with_headers)
                         tails, volume = [], 0
                         if self.exhausted or source.unfinished is not None:
                             stop = Stop.EXHAUSTED
@@ -251,7 +251,7 @@ class PureDataPlane(Delivery):
                 break
             if plan is None or given != subject or headers_here != with_headers:
                 if tails:
-                    self.fan_out(source, plan, subject, tails, volume, with_headers)
+                    left -= self.fan_out(source, plan, subject, tails, volume, with_headers)
                     tails, volume = [], 0
                     if self.exhausted or source.unfinished is not None:
                         stop = Stop.EXHAUSTED
@@ -273,7 +273,7 @@ class PureDataPlane(Delivery):
                 or (reply is not None and source.no_responders)
             ):
                 if tails:
-                    self.fan_out(source, plan, subject, tails, volume, with_headers)
+                    left -= self.fan_out(source, plan, subject, tails, volume, with_headers)
                     tails, volume = [], 0
                     if self.exhausted or source.unfinished is not None:
                         stop = Stop.EXHAUSTED
@@ -300,7 +300,7 @@ class PureDataPlane(Delivery):
                     line = buffer[position:body]
                 tails.append(buffer[match.start(2) : end])
                 volume += payload
-                weight = stride * plan.fanout + plan.overhead
+                weight = stride * plan.width + plan.overhead
                 left -= weight
                 position = end
             if sublist.steps != steps:
@@ -311,7 +311,7 @@ class PureDataPlane(Delivery):
                 break
 
         if tails:
-            self.fan_out(source, plan, subject, tails, volume, with_headers)
+            left -= self.fan_out(source, plan, subject, tails, volume, with_headers)
         if source.unfinished is not None and stop is not Stop.STEPPED:
             stop = Stop.TURN_OVER  # whatever it was is found again when these messages are delivered
         self._left = left - (sublist.steps - steps) * STEP_COST

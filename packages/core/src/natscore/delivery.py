@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 from natscore.cells import LARGE_PAYLOAD, Source
 from natscore.errors import invalid_publish_subject, publish_denied, reply_denied
 from natscore.subject import is_valid_literal
-from natscore.turn import DELIVERY_COST, PART_MAX, RECEIVERS_MAX, SINGLE_COST
+from natscore.turn import DELIVERY_COST, PART_MAX, READY_COST, RECEIVERS_MAX, SINGLE_COST
 from natscore.wire.headers import no_responders, strip_headers
 
 if TYPE_CHECKING:
@@ -95,10 +95,14 @@ class Delivery:
         tails: list[bytes],
         volume: int,
         with_headers: bool,
-    ) -> None:
-        """Hand a run of messages to every receiver of a plan in which no two share an outbox."""
+    ) -> int:
+        """Hand a run of messages to every receiver of a plan in which no two share an outbox.
+
+        Answers what it cost the turn beside what each message weighs: outboxes that were not yet to be written.
+        """
         assert plan is not None
         assert plan.distinct
+        ready = len(self.ready)
         count = len(tails)
         source.messages += count
         source.volume += volume
@@ -108,12 +112,13 @@ class Delivery:
         if plan.fanout > RECEIVERS_MAX:
             parts = self._fan_out_parts(plan, own, subject, tails, volume, with_headers)
             self._begin(source, parts)
-            return
-        self._hand_run(plan.local, own, subject, tails, volume, with_headers, made, bare)
-        if plan.groups:
-            for shares in self._divide(plan, tails, own):
-                for member, share in shares.items():
-                    self._hand(member, subject, share, with_headers)
+        else:
+            self._hand_run(plan.local, own, subject, tails, volume, with_headers, made, bare)
+            if plan.groups:
+                for shares in self._divide(plan, tails, own):
+                    for member, share in shares.items():
+                        self._hand(member, subject, share, with_headers)
+        return READY_COST * (len(self.ready) - ready)
 
     def _fan_out_parts(
         self,
@@ -259,6 +264,7 @@ class Delivery:
         `header_size` is -1 for PUB. The order of checks is section 10's.
         """
         own = source.outbox
+        ready = len(self.ready)
         source.messages += 1
         source.volume += len(body) - 2
         if source.pedantic and not is_valid_literal(subject):
@@ -281,7 +287,7 @@ class Delivery:
         message = _Message(line, body, with_headers)
         if plan.fanout > RECEIVERS_MAX or plan.fanout * len(body) > PART_MAX:
             self._begin(source, self._publish_parts(source, plan, subject, reply, message))
-            return SINGLE_COST + plan.overhead
+            return SINGLE_COST + plan.overhead + READY_COST * (len(self.ready) - ready)
         cost = SINGLE_COST + plan.overhead
         delivered = 0
         for subscription in plan.local:
@@ -294,7 +300,7 @@ class Delivery:
         cost += delivered * (SINGLE_COST + len(body))
         if not delivered and reply and source.no_responders:
             cost += self._tell_no_responders(source, subject, reply)
-        return cost
+        return cost + READY_COST * (len(self.ready) - ready)
 
     def _publish_parts(
         self, source: Source, plan: Plan[Subscription], subject: bytes, reply: bytes, message: _Message

@@ -46,7 +46,7 @@ class Options:
     # ours: limits that the reference lacks
     memory_max: int = 2_147_483_648  # pending output and half-received payloads of all connections
     unauthenticated_per_address_max: int = 0  # connections of one address that did not log in; 0: off
-    turn_output_max: int = 2_097_152  # a turn ends between two messages once it wrote this much
+    turn_output_max: int = 16_777_216  # a turn ends between two messages once it wrote this much
 
     # authentication: a single user, or a token
     user: str = field(default="", repr=False)

@@ -9,11 +9,10 @@ live cells.
 
 from __future__ import annotations
 
-from operator import attrgetter
 from typing import TYPE_CHECKING, Final, Generic, Never, TypeVar
 
 from natscore.sublist import Entry
-from natscore.turn import DELIVERY_COST
+from natscore.turn import RECEIVERS_MAX, RUN_COST
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,10 +26,13 @@ __all__ = ["Group", "Plan", "compile_plan", "refusal"]
 
 _ENTRIES_MAX: Final = 8  # table lines of one plan, for the first tokens it is met under
 
-_head_of: Final = attrgetter("head")
-
 S = TypeVar("S", bound="plane.Subscription")
 S_co = TypeVar("S_co", bound="plane.Subscription", covariant=True)  # the subscriptions of one data plane
+
+
+def _head_bytes(subscription: plane.Subscription) -> int:
+    """What stands between the subject and the sizes of a message: the sid and its blanks."""
+    return len(subscription.sid) + 2
 
 
 class Group(Generic[S_co]):
@@ -55,6 +57,7 @@ class Plan(Generic[S_co]):
         "overhead",
         "receivers",
         "refuses",
+        "width",
     )
 
     def __init__(
@@ -74,11 +77,14 @@ class Plan(Generic[S_co]):
         receivers += [member.outbox.cid for group in groups for member in group.members]
         self.distinct: Final = len(set(receivers)) == len(receivers)
         self.receivers: Final = len(receivers)  # members of groups included
+        # how many receivers a turn serves; those beyond it get their messages in turns of their own
+        self.width: Final = min(self.fanout, RECEIVERS_MAX)
         # what a message weighs in a turn beside its own bytes: steps, and the sids, which may be long
+        heads = [_head_bytes(subscription) for subscription in local]
         self.overhead: Final = (
-            self.fanout * DELIVERY_COST
-            + sum(map(len, map(_head_of, local)))
-            + sum(max(map(len, map(_head_of, group.members)), default=0) for group in groups)
+            self.width * RUN_COST
+            + max((sum(heads[at : at + RECEIVERS_MAX]) for at in range(0, len(heads), RECEIVERS_MAX)), default=0)
+            + sum(max(map(_head_bytes, group.members), default=0) for group in groups)
         )
         self._entries: dict[int, Entry] = {}
 

@@ -129,10 +129,6 @@ class Subscription(Protocol):
     @property
     def queue(self) -> bytes | None: ...
     @property
-    def head(self) -> bytes:
-        """What stands between the subject and the rest of a MSG line."""
-
-    @property
     def delivered(self) -> int: ...
     @property
     def live(self) -> bool:

@@ -1,9 +1,10 @@
 """What work weighs in a turn, in bytes of output (ADR 7).
 
 A turn ends when it has written, or done the equivalent of, `turn_output_max`
-bytes. The weights are about what the work costs in time on the pure data plane,
-so that no turn holds others up for long. Measured, not derived; what each stands
-for matters more than its last digit.
+bytes. A unit is about a nanosecond: 16 MiB of output to one receiver take the
+kernel less, and the shell's system calls, pure Python and log lines are weighed
+by their time. Measured, not derived; what each stands for matters more than its
+last digit.
 """
 
 from __future__ import annotations
@@ -14,16 +15,20 @@ __all__ = [
     "DELIVERY_COST",
     "OP_COST",
     "PART_MAX",
+    "READY_COST",
     "RECEIVERS_MAX",
+    "RUN_COST",
     "SINGLE_COST",
     "STEP_COST",
     "WITHDRAW_MAX",
 ]
 
-DELIVERY_COST: Final = 16  # a delivery in a run of messages, beside its output
-SINGLE_COST: Final = 128  # a message, or a delivery, that goes by itself
-STEP_COST: Final = 32  # a place looked at while matching
-OP_COST: Final = 1_024  # an op of the control plane, or a subscription removed
+RUN_COST: Final = 16  # a delivery in a run of messages, beside its output
+DELIVERY_COST: Final = 128  # a receiver looked at by itself
+SINGLE_COST: Final = 1_024  # a message, or a delivery, that goes by itself
+STEP_COST: Final = 256  # a place looked at while matching
+OP_COST: Final = 8_192  # an op of the control plane, or a subscription removed
+READY_COST: Final = 8_192  # an outbox that has something to write: a system call, whatever its size
 
 # Receivers of one message that are served in one turn. Each costs the shell a system call, so that it is
 # they, and not the bytes, that would make a turn long.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Context"]
 
-_NOTE_COST: Final = 4_096  # what a note weighs in a turn: a shell may render and write it at once
+_NOTE_COST: Final = 32_768  # what a note weighs in a turn: a shell may render and write it at once
 
 
 class Context:
