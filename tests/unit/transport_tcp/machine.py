@@ -52,6 +52,8 @@ class Machine:
     def handle(self, event: Event) -> Sequence[Effect]:
         self.depth += 1
         assert self.depth == 1, "an event was fed while another was handled"
+        if isinstance(event, BytesReceived):  # whose memory is the shell's again when this returns
+            event = BytesReceived(at=event.at, cid=event.cid, data=bytes(event.data))
         self.events.append(event)
         if isinstance(event, ConnectionOpened):
             self.outboxes[event.cid] = Outbox(event.cid, self._queue)

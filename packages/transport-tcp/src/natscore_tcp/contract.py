@@ -86,6 +86,10 @@ class Shell(Protocol):
     def settings(self) -> TransportSettings:
         """The deadlines of the transport."""
 
+    @property
+    def read_buffer(self) -> memoryview:
+        """READ_MAX bytes that one read may use, until what was read has been fed."""
+
     def now(self) -> Instant:
         """This instant, on the runtime's clocks."""
 

@@ -32,6 +32,7 @@ from natscore.effects import Close, Continue, Dial, Level, Note, PauseReading, R
 from natscore.errors import CloseReason
 from natscore.events import (
     Address,
+    BytesReceived,
     ConnectionId,
     ConnectionKind,
     ConnectionOpened,
@@ -46,7 +47,7 @@ from natscore.options import SECOND
 from natscore_tcp.alarm import Alarm
 from natscore_tcp.backend import current_backend
 from natscore_tcp.collector import collect_when_idle, tuned_collector
-from natscore_tcp.contract import TransportSettings, now, unheard
+from natscore_tcp.contract import READ_MAX, TransportSettings, now, unheard
 from natscore_tcp.dialer import dial
 from natscore_tcp.listener import Listener, bind
 from natscore_tcp.stream import State, Stream
@@ -108,6 +109,8 @@ class Runtime:
         self._streams: dict[ConnectionId, Stream] = {}
         self._listeners: list[Listener] = []
         self._cids = count(FIRST_CID)
+        # One buffer for the reads of all connections: what is in it has been handled before the next read.
+        self.read_buffer: Final = memoryview(bytearray(READ_MAX))
         self._events: deque[Event] = deque()
         self._refused: deque[OutboxLike] = deque()  # the kernel refused some, and the server was not told yet
         self._feeding = False
@@ -192,6 +195,8 @@ class Runtime:
         Must be called on the event loop's thread. After a failure nothing happens any more.
         """
         if self._feeding:
+            if isinstance(event, BytesReceived):  # whose memory may be somebody's again by then
+                event = BytesReceived(at=event.at, cid=event.cid, data=bytes(event.data))
             self._events.append(event)
             return
         if self._ended:
