@@ -18,7 +18,7 @@ _why_not = ""
 try:
     from natscore_accel._dataplane import CompiledDataPlane
 except Exception as error:  # a broken extension, too, must not keep a server from running in pure Python
-    from natscore_accel.missing import CompiledDataPlane, reason
+    from natscore_accel.missing import CompiledDataPlane, reason  # type: ignore[assignment]  # stands in
 
     _why_not = reason(error)
 

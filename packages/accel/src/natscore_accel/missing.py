@@ -6,7 +6,6 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from natscore.dataplane import DataPlane
     from natscore.entropy import Xorshift64
 
 __all__ = ["CompiledDataPlane", "reason"]
@@ -14,9 +13,11 @@ __all__ = ["CompiledDataPlane", "reason"]
 _EXTENSION: Final = "natscore_accel._dataplane"
 
 
-def CompiledDataPlane(choices: Xorshift64) -> DataPlane:  # stands in for a class
-    """Raise ImportError: the extension is not there."""
-    raise ImportError("there is no compiled data plane; natscore_accel.why_not says why", name=_EXTENSION)
+class CompiledDataPlane:
+    """Raises ImportError when it is made: the extension is not there."""
+
+    def __init__(self, choices: Xorshift64) -> None:
+        raise ImportError("there is no compiled data plane; natscore_accel.why_not says why", name=_EXTENSION)
 
 
 def reason(error: Exception) -> str:

@@ -98,7 +98,7 @@ class Delivery:
     ) -> int:
         """Hand a run of messages to every receiver of a plan in which no two share an outbox.
 
-        Answers what it cost the turn beside what each message weighs: outboxes that were not yet to be written.
+        Answers what it cost the turn beside what each message weighs: who had nothing to write before.
         """
         assert plan is not None
         assert plan.distinct

@@ -81,9 +81,10 @@ class Plan(Generic[S_co]):
         self.width: Final = min(self.fanout, RECEIVERS_MAX)
         # what a message weighs in a turn beside its own bytes: steps, and the sids, which may be long
         heads = [_head_bytes(subscription) for subscription in local]
+        starts = range(0, len(heads), RECEIVERS_MAX)
         self.overhead: Final = (
             self.width * RUN_COST
-            + max((sum(heads[at : at + RECEIVERS_MAX]) for at in range(0, len(heads), RECEIVERS_MAX)), default=0)
+            + max((sum(heads[at : at + RECEIVERS_MAX]) for at in starts), default=0)
             + sum(max(map(_head_bytes, group.members), default=0) for group in groups)
         )
         self._entries: dict[int, Entry] = {}

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from natscore.connection.session import Session
     from natscore.events import ConnectionId
     from natscore.facts import Fact
-    from natscore.plane import Subscription
+    from natscore.plane import Found, Subscription
     from natscore.wire.connect import ConnectOptions
 
 __all__ = [
@@ -159,8 +159,8 @@ def as_wanted(subscription: Subscription) -> Wanted:
     return Wanted(subscription.sid, subscription.subject, subscription.queue)
 
 
-def end_exhausted(exhausted: list[Subscription]) -> list[SubscriptionsChanged]:
-    """The end of subscriptions that reached their max, a fact for each connection. Empties the list."""
+def end_exhausted(exhausted: Found[Subscription]) -> list[SubscriptionsChanged]:
+    """The end of subscriptions that reached their max, a fact for each connection. Clears what is given."""
     gone: dict[ConnectionId, list[Wanted]] = {}
     for subscription in exhausted:
         if subscription.node is not None:  # else its connection ended before this settle
