@@ -1,4 +1,4 @@
-"""The compiled data plane and its cells; a method that takes a cell raises TypeError for one of another plane."""
+"""The compiled data plane and its cells. A method that takes a cell of another plane raises TypeError."""
 
 from collections.abc import Collection, Iterator, Mapping
 
