@@ -6,6 +6,7 @@ import contextlib
 import importlib.util
 import select
 import socket
+import time
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from natscore_tcp.backend import (
     AsyncioBackend,
     Backend,
     EpollBackend,
+    Served,
     TrioBackend,
     backend_options,
     current_backend,
@@ -39,16 +41,18 @@ def system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, anyi
 
 
 class Counting:
-    """Counts calls, and lets a test wait for the next one."""
+    """Counts calls, and lets a test wait for the next one; may say what a socket turned out to have."""
 
-    def __init__(self) -> None:
+    def __init__(self, served: Served | None = None) -> None:
         self.calls = 0
+        self._served = served
         self._called = anyio.Event()
 
-    def __call__(self) -> None:
+    def __call__(self) -> Served | None:
         self.calls += 1
         self._called.set()
         self._called = anyio.Event()
+        return self._served
 
     async def until(self, calls: int) -> None:
         """Wait for so many calls in all."""
@@ -333,3 +337,68 @@ def test_uvloop_that_is_not_installed_is_refused(monkeypatch: pytest.MonkeyPatch
 
     with pytest.raises(ConfigError, match="not installed"):
         backend_options("asyncio", uvloop=True)
+
+
+# -- the urgent before the bulk --------------------------------------------------------------------
+
+
+@contextmanager
+def waits(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[list[int]]]:
+    """What would have been heard while the backend made way, for each time it did; nothing is waited for."""
+    heard: list[list[int]] = []
+
+    def look(readable: list[select.epoll], _: list[int], __: list[int], seconds: float) -> None:
+        assert 0 < seconds < 0.001
+        heard.append([descriptor for descriptor, _ in readable[0].poll(0)])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(select, "select", look)
+        yield heard
+
+
+async def serve_both(loop: Loop, bulk: Served | None, other: Served | None) -> tuple[int, int]:
+    """Let two sockets be readable for some rounds; their descriptors."""
+    first, second = Counting(bulk), Counting(other)
+    with pair(loop.backend) as (one, from_one), pair(loop.backend) as (two, from_two):
+        from_one.send(b"x")
+        from_two.send(b"x")
+        loop.backend.start_reading(one, first)
+        loop.backend.start_reading(two, second)
+        await first.until(5)
+        await second.until(5)
+        return one.fileno(), two.fileno()
+
+
+async def test_bulk_is_not_read_for_a_moment_after_something_urgent(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with on_this_loop() as loop:
+        with waits(monkeypatch) as heard:
+            bulk, urgent = await serve_both(loop, Served.BULK, Served.URGENT)
+
+    if isinstance(loop.backend, EpollBackend):
+        assert len(heard) >= 4
+        assert all(urgent in descriptors and bulk not in descriptors for descriptors in heard)
+    else:  # these loops cannot wait for so short a time
+        assert heard == []
+
+
+@pytest.mark.parametrize("other", [Served.BULK, None])
+async def test_bulk_makes_way_for_nothing_that_is_not_urgent(
+    other: Served | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with on_this_loop() as loop:
+        with waits(monkeypatch) as heard:
+            await serve_both(loop, Served.BULK, other)
+
+    assert heard == []
+
+
+async def test_bulk_does_not_make_way_for_ever_after_something_urgent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with on_this_loop() as loop:
+        with waits(monkeypatch) as heard:
+            await serve_both(loop, None, Served.URGENT)
+            monkeypatch.setattr(time, "monotonic", lambda: float("inf"))
+            await serve_both(loop, Served.BULK, None)
+
+    assert heard == []

@@ -18,10 +18,12 @@ logger, because a server that goes on after it cannot be trusted.
 from __future__ import annotations
 
 import asyncio
+import enum
 import importlib.util
 import select
 import socket
 import sys
+import time
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias
 
 from natscore.errors import ConfigError
@@ -32,13 +34,14 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
-    Callback: TypeAlias = Callable[[], None]
+    Callback: TypeAlias = Callable[[], "Served | None"]
 
 __all__ = [
     "AsyncioBackend",
     "Backend",
     "BackendName",
     "EpollBackend",
+    "Served",
     "TrioBackend",
     "backend_options",
     "current_backend",
@@ -47,6 +50,18 @@ __all__ = [
 BackendName: TypeAlias = Literal["asyncio", "trio"]
 
 _TIMER_SLACK: Final = 0.001  # seconds; uvloop counts in milliseconds and would wake a little early
+
+
+_SELECT_MAX: Final = 1_024  # descriptors from here on, select(2) cannot wait for
+_MAKE_WAY_SECONDS: Final = 0.000_05  # the kernel makes about twice as much of it
+_URGENT_SECONDS: Final = 0.02  # so long after something urgent there may be more
+
+
+class Served(enum.Enum):
+    """What a socket turned out to have, for a backend that lets the urgent go before the bulk."""
+
+    BULK = enum.auto()  # as much as a read takes: there is more, and it can wait a little
+    URGENT = enum.auto()  # little, and somebody else got something for it: a request, or its reply
 
 
 class Backend(Protocol):
@@ -140,11 +155,12 @@ class AsyncioBackend:
             self._loop.remove_reader(sock)
             self._loop.add_reader(sock, self._call_on_libuv, sock, ready)
 
-    def _call(self, act: Callback) -> None:
+    def _call(self, act: Callback) -> Served | None:
         try:
-            act()
+            return act()
         except Exception as bug:
             self._failed(bug)
+            return None
 
 
 class EpollBackend(AsyncioBackend):
@@ -159,6 +175,7 @@ class EpollBackend(AsyncioBackend):
         self._epoll = select.epoll()
         self._readers: dict[int, Callback] = {}  # by descriptor; who is in neither is not in the epoll
         self._writers: dict[int, Callback] = {}
+        self._urgent_until = 0.0
         self._loop.add_reader(self._epoll.fileno(), self._serve_ready)
 
     def start_reading(self, sock: socket.socket, ready: Callback) -> None:
@@ -213,11 +230,34 @@ class EpollBackend(AsyncioBackend):
         was closed and opened anew since the epoll was asked is called for nothing, which does no harm.
         """
         readers, writers = self._readers, self._writers
+        bulk: list[int] = []
         for descriptor, events in self._epoll.poll(0):
             if events != select.EPOLLOUT and (ready := readers.get(descriptor)) is not None:
-                self._call(ready)
+                served = self._call(ready)
+                if served is Served.BULK:
+                    bulk.append(descriptor)
+                elif served is Served.URGENT:
+                    self._urgent_until = time.monotonic() + _URGENT_SECONDS
             if events != select.EPOLLIN and (ready := writers.get(descriptor)) is not None:
                 self._call(ready)
+        if bulk and self._urgent_until and not self._make_way(bulk):
+            self._urgent_until = 0.0
+
+    def _make_way(self, bulk: list[int]) -> bool:
+        """Wait a moment for anything but `bulk`, if something urgent came lately. Did it?
+
+        Who publishes as fast as we read never sleeps, and neither do we: where processors are few, a
+        requester then waits for one of them for a slice of the scheduler, which is milliseconds.
+        """
+        if time.monotonic() > self._urgent_until or self._epoll.fileno() >= _SELECT_MAX:
+            return False
+        waiting = [descriptor for descriptor in bulk if descriptor in self._readers]
+        for descriptor in waiting:
+            self._epoll.modify(descriptor, 0)
+        select.select([self._epoll], [], [], _MAKE_WAY_SECONDS)
+        for descriptor in waiting:
+            self._epoll.modify(descriptor, self._mask(descriptor))
+        return True
 
 
 class TrioBackend:

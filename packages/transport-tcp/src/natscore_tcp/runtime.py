@@ -236,6 +236,10 @@ class Runtime:
                 return WriteBlocked(at=self.now(), cid=outbox.cid, refused=outbox.size)
         return self._events.popleft() if self._events else None
 
+    def passed_on(self, cid: ConnectionId) -> bool:
+        """Whether the event handled last made output for another connection than this one."""
+        return any(outbox.cid != cid for outbox in self.server.ready)
+
     def admit(
         self,
         connected: socket.socket,

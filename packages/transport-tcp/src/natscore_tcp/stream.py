@@ -22,6 +22,7 @@ import struct
 from typing import TYPE_CHECKING, Final
 
 from natscore.events import BytesReceived, ConnectionClosed, PeerClosing, WriteProgressed
+from natscore_tcp.backend import Served
 from natscore_tcp.contract import READ_MAX
 
 if TYPE_CHECKING:
@@ -92,24 +93,28 @@ class Stream:
             self._reading = False
             self._shell.backend.stop_reading(self._socket)
 
-    def _readable(self) -> None:
+    def _readable(self) -> Served | None:
         # One read per readiness, so that a busy connection does not keep others from their turn.
         shell = self._shell
         try:
             count = self._read(shell.read_buffer)
         except (BlockingIOError, InterruptedError):
-            return
+            return None
         except OSError:
             self._lose(PeerClosing.READ_ERROR)
-            return
+            return None
         if count:
             shell.feed(BytesReceived(at=shell.now(), cid=self.cid, data=shell.read_buffer[:count]))
-        elif self.blocked:
+            if count == READ_MAX:
+                return Served.BULK
+            return Served.URGENT if shell.passed_on(self.cid) else None
+        if self.blocked:
             self.pause()
             self.state = State.PEER_DONE
             self._end_within(self._shell.settings.flush_deadline_ns)
         else:
             self._lose(PeerClosing.END_OF_STREAM)
+        return None
 
     def _read(self, into: memoryview) -> int:
         """How many bytes have come; none: the peer sends no more. Raises OSError."""
