@@ -31,6 +31,7 @@ __all__ = [
 
 PID_FILE_MODE: Final = 0o600
 JOURNAL_MODE: Final = 0o600
+_JOURNAL_BEGINS: Final = b"natscore journal "  # of every version; see natscore.journal.BANNER
 PORTS_FILE_MODE: Final = 0o666  # less the umask: ports are no secret
 
 
@@ -96,12 +97,13 @@ class JournalRefused(Exception):
 def open_journal(path: str) -> int:
     """A descriptor to an empty file that only its owner can read. Raises JournalRefused.
 
-    A file that exists is written over if it is a regular file of ours: a link
-    planted in a shared directory must not turn the journal on something else, and
-    somebody else's file would let its owner read what clients send.
+    A file that exists is written over if it is a regular file of ours, empty or
+    begun as a journal: a mistyped name must not cost anybody's work, a link planted
+    in a shared directory must not turn the journal on something else, and somebody
+    else's file would let its owner read what clients send.
     """
     # O_NONBLOCK: opening a pipe that nobody reads would wait for ever; regular files do not know it
-    flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         descriptor = os.open(path, flags, JOURNAL_MODE)
     except OSError as error:
@@ -116,6 +118,11 @@ def open_journal(path: str) -> int:
             raise JournalRefused(f"{path} belongs to another user")
         # A second start by mistake must not empty the journal of the server that is running.
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # A disk that was full may have cut even the first line short.
+        if not _JOURNAL_BEGINS.startswith(os.pread(descriptor, len(_JOURNAL_BEGINS), 0)):
+            raise JournalRefused(
+                f"{path} holds something else than a journal; remove it, or name another file"
+            )
         os.fchmod(descriptor, JOURNAL_MODE)  # one that exists may be open to others
         os.ftruncate(descriptor, 0)
     except JournalRefused:
