@@ -71,6 +71,23 @@ def test_payload_of_a_terminal_must_still_end_in_carriage_return_and_line_feed(s
 
 
 @on_every_server
+@pytest.mark.spec("client-protocol 3")
+@pytest.mark.parametrize(
+    "pieces", [[b"pub foo 5\nhello\n"], [b"PUB foo 5\r\n", b"hello", b"X"], [b"pub foo 0\n", b"\n"]]
+)
+def test_payload_that_ends_wrongly_is_answered_without_waiting_for_more(
+    server: RunningServer, pieces: list[bytes]
+) -> None:
+    with RawClient(server.host, server.port) as terminal:
+        terminal.read_info()
+
+        for piece in pieces:
+            terminal.send(piece)
+
+        assert terminal.read_all_until_closed() == b"-ERR 'Unknown Protocol Operation'\r\n"
+
+
+@on_every_server
 @pytest.mark.spec("client-protocol 6")
 def test_terminal_that_says_connect_without_a_blank_and_quietly_gets_no_acknowledgements(
     server: RunningServer,

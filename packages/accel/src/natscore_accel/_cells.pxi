@@ -372,7 +372,7 @@ cdef class Source:
         if self._own == NULL or start_of(self._own) + self._own.capacity - self._own_end < count:
             wanted = rest + count
             if self._need > wanted:
-                wanted = min(self._need, max(2 * wanted, wanted + CHAIN_BLOCK))
+                wanted = min(self._need + 2, max(2 * wanted, wanted + CHAIN_BLOCK))
             elif rest:
                 wanted = max(wanted, min(2 * self._own.capacity, wanted + CHAIN_BLOCK))
             block = new_block(wanted)

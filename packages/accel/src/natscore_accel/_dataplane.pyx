@@ -205,11 +205,12 @@ cdef class CompiledDataPlane(Delivery):
                     if in_own and source._chunk_at < source._chunk_end:
                         self._complete(source, p, need)
                         p, end = source._own_at, source._own_end
-                        if end - p < need:
-                            break
-                        need = 1
-                    else:
+                    if end - p < need:
+                        if lacks_cr(p, end, need):
+                            stop = _violate(source, unknown_operation())
+                        need = needed(p, end, need)
                         break
+                    need = 1
                 if p[stride - 2] != c"\r" or p[stride - 1] != c"\n":
                     stop = _violate(source, unknown_operation())
                     break
@@ -272,6 +273,9 @@ cdef class CompiledDataPlane(Delivery):
                     if end - p >= need:
                         need = 1
                         continue   # all of it is there now
+                if lacks_cr(p, end, need):
+                    stop = _violate(source, unknown_operation())
+                need = needed(p, end, need)
                 break
             stride = need
             need = 1
@@ -530,8 +534,11 @@ cdef class CompiledDataPlane(Delivery):
         size = body - p + payload + 2
         if end - p < size:
             _put_back(source, p, in_own)
-            need[0] = size
-            return None
+            if in_own and source._chunk_at < source._chunk_end:
+                need[0] = size        # there is more of it
+                return None
+            need[0] = needed(p, end, size)
+            return _violate(source, unknown_operation()) if lacks_cr(p, end, size) else None
         if p[size - 2] != c"\r" or p[size - 1] != c"\n":
             return _violate(source, unknown_operation())
         plan = source.table.look_up_text(found[0].data, found[0].size)
@@ -574,6 +581,16 @@ cdef object STEPPED = Stop.STEPPED
 cdef object EXHAUSTED = Stop.EXHAUSTED
 cdef object VIOLATION = Stop.VIOLATION
 cdef object UNAUTHENTICATED = Stop.UNAUTHENTICATED
+
+
+cdef inline bint lacks_cr(const char *p, const char *end, Py_ssize_t need) noexcept:
+    """Whether a message of `need` bytes has come but for its last byte, and wrongly."""
+    return end - p == need - 1 and (end - 1)[0] != c"\r"
+
+
+cdef inline Py_ssize_t needed(const char *p, const char *end, Py_ssize_t size) noexcept:
+    """Without how many bytes nothing more can be said of a message: its CR is looked at without its LF."""
+    return size if end - p == size - 1 else size - 1
 
 
 cdef object _violate(Source source, object violation):

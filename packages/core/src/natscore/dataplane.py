@@ -187,7 +187,9 @@ class PureDataPlane(Delivery):
             if line and buffer.startswith(line, position):
                 end = position + stride
                 if end > size:
-                    need = stride
+                    need = _needed(size, position, end)
+                    if size == end - 1 and buffer[-1] != 0x0D:
+                        stop = _violate(source, unknown_operation())
                     break
                 if not buffer.startswith(b"\r\n", end - 2):
                     stop = _violate(source, unknown_operation())
@@ -244,7 +246,9 @@ class PureDataPlane(Delivery):
                 break
             end = body + payload + 2
             if end > size:
-                need = end - position
+                need = _needed(size, position, end)
+                if size == end - 1 and buffer[-1] != 0x0D:
+                    stop = _violate(source, unknown_operation())
                 break
             if not buffer.startswith(b"\r\n", end - 2):
                 stop = _violate(source, unknown_operation())
@@ -442,7 +446,9 @@ class PureDataPlane(Delivery):
         end = body + payload + 2
         if end > len(buffer):
             source.position = position
-            source.need = end - position
+            source.need = _needed(len(buffer), position, end)
+            if len(buffer) == end - 1 and buffer[-1] != 0x0D:
+                return _violate(source, unknown_operation())
             return None
         if not buffer.startswith(b"\r\n", end - 2):
             return _violate(source, unknown_operation())
@@ -464,6 +470,11 @@ class PureDataPlane(Delivery):
 
 # "SUB foo 1" and "UNSUB 1" as they come in long rows; anything else takes the general way
 _SUBSCRIPTION: Final = re.compile(rb"(SUB|UNSUB) ([^\r\n]+)\r\n").match
+
+
+def _needed(size: int, position: int, end: int) -> int:
+    """Without how many bytes nothing more can be said of a message: its CR is looked at without its LF."""
+    return end - position if size == end - 1 else end - 1 - position
 
 
 def _violate(source: Source, violation: Violation) -> Stop:
