@@ -41,6 +41,8 @@ def test_defaults_are_those_of_the_reference() -> None:
         ({"port": -2}, "port is -2; a port is -1 (any free one) or 0 to 65535"),
         ({"server_name": "two words"}, "server name cannot contain spaces"),
         ({"max_pending": 1000}, "max_payload (1048576) cannot be higher than max_pending (1000)"),
+        ({"max_subject_tokens": 256}, "max_sub_tokens is 256; it must be 1 to 255, or 0 for no limit"),
+        ({"max_subject_tokens": -1}, "max_sub_tokens is -1; it must be 1 to 255, or 0 for no limit"),
         ({"max_control_line": 0}, "max_control_line is 0; it must be above 0"),
         ({"write_deadline_ns": -1}, "write_deadline_ns is -1; it must be above 0"),
         ({"ping_interval_ns": 0}, "ping_interval_ns is 0; it must be above 0"),
@@ -56,7 +58,9 @@ def test_a_setting_that_cannot_be_is_refused_by_name(settings: dict[str, Any], c
     assert str(refused.value) == complaint
 
 
-@pytest.mark.parametrize("settings", [{"port": -1}, {"port": 0}, {"max_payload": -1}, {"user": "u"}])
+@pytest.mark.parametrize(
+    "settings", [{"port": -1}, {"port": 0}, {"max_payload": -1}, {"user": "u"}, {"max_subject_tokens": 255}]
+)
 def test_a_setting_at_its_edge_is_accepted(settings: dict[str, Any]) -> None:
     options = Options(**settings)
 

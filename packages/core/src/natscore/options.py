@@ -72,6 +72,10 @@ class Options:
             raise ConfigError(
                 f"max_payload ({self.max_payload}) cannot be higher than max_pending ({self.max_pending})"
             )
+        if not 0 <= self.max_subject_tokens <= 255:
+            raise ConfigError(
+                f"max_sub_tokens is {self.max_subject_tokens}; it must be 1 to 255, or 0 for no limit"
+            )
         for name in ("max_control_line", "max_pending", "write_deadline_ns", "ping_interval_ns",
                      "memory_max", "turn_output_max", "auth_timeout_ns"):  # fmt: skip
             if getattr(self, name) <= 0:
