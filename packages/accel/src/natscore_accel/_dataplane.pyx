@@ -510,7 +510,7 @@ cdef class CompiledDataPlane(Delivery):
         cdef int count = split(start, line_end, found, 5)
         cdef int sizes = 2 if op.kind == HPUB else 1
         cdef Py_ssize_t payload, headers = -1, size, reply_size = 0
-        cdef const char *reply = NULL
+        cdef const char *reply = b""
         cdef PyObject *plan
         cdef Block *block
         cdef char *to
