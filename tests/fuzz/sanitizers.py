@@ -31,7 +31,8 @@ TESTS: Final = (
 )
 """The tests that run a data plane in their own process. Not the slow ones, which count and measure."""
 
-NOT_SLOW: Final = ("-m", "not slow")
+PYTEST: Final = ("-q", "-p", "no:cacheprovider", "--capture=sys", "--timeout=600", "-m", "not slow")
+"""Standard error is not captured: a sanitizer writes its report there, and ends the process."""
 
 FLAGS: Final = (
     *("-O1", "-g", "-fno-omit-frame-pointer"),
