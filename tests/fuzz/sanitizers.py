@@ -83,18 +83,7 @@ def main(arguments: Sequence[str]) -> int:
         (watched, ("-c", IS_WATCHED)),
         (
             watched | {"NATSCORE_PLANE": "compiled"},
-            # standard error is not captured: a sanitizer writes its report there, and ends the process
-            (
-                "-m",
-                "pytest",
-                "-q",
-                "-p",
-                "no:cacheprovider",
-                "--capture=sys",
-                "--timeout=600",
-                *NOT_SLOW,
-                *TESTS,
-            ),
+            ("-m", "pytest", *PYTEST, *TESTS),
         ),
         (watched, ("-m", "tests.fuzz.dataplane", "--build", text, *arguments)),
     )
