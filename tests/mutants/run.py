@@ -225,9 +225,7 @@ def _report(mutants: Sequence[Mutant], root: Path) -> int:
     with ThreadPoolExecutor(PROCESSES) as pool:
         healthy = list(pool.map(lambda one: run_test(root, one[0], None, compiled=one[1]), tests))
         outcomes = list(
-            pool.map(
-                lambda mutant: run_test(root, mutant.test, mutant, compiled=mutant.is_compiled), mutants
-            )
+            pool.map(lambda mutant: run_test(root, mutant.test, mutant, compiled=mutant.is_compiled), mutants)
         )
 
     failed = False
