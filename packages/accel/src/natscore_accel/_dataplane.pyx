@@ -30,7 +30,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memchr, memcmp, memcpy, memmove, memset
 
-from natscore import delivery
+from natscore import delivery, plan, sublist
 from natscore.cells import LARGE_PAYLOAD as _LARGE_PAYLOAD
 from natscore.dataplane import OPS_MAX as _OPS_MAX
 from natscore.delivery import DENIED_MAX as _DENIED_MAX
