@@ -25,7 +25,7 @@ PURE_TESTS: Final = (
     *("tests/unit/transport_tcp", "tests/conformance", "tests/command", "tests/robustness"),
     "tests/interop/test_nats_py.py",
 )
-"""What runs on the compiled plane alone where there is one. The rest runs on both (tests/support/planes.py)."""
+"""Runs on the compiled plane alone where there is one. The rest runs on both (tests/support/planes.py)."""
 
 
 def install(session: nox.Session, *groups: str) -> None:
