@@ -9,9 +9,10 @@ the result comes from:
     p.*        q.{{partition(10,1)}}.$1        p.abc      q.1.abc
     s.*        t.{{SplitFromLeft(1,3)}}        s.abcdef   t.abc.def
 
-`Transform` serves the mappings of an account, and `ImportTransform` renames between an exporter and an
-importer, in both directions (accounts.md sections 5.1 and 9; nats-server 2.14.5, `server/subject_transform.go`).
-How a destination is written is in `natscore.destinations`; which mapping applies, in `natscore.account.mappings`.
+`Transform` serves the mappings of an account, `ImportTransform` renames between an exporter and an importer,
+in both directions. How a destination is written is in `natscore.destinations`; `natscore.account.mappings`
+decides which mapping applies. Facts: accounts.md sections 5.1 and 9; nats-server 2.14.5,
+`server/subject_transform.go`.
 
 Subjects are opaque bytes here as everywhere, so a "character" of a function is a byte.
 """

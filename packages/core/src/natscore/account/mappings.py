@@ -250,7 +250,7 @@ def weight_of(value: object, /) -> int:
         if value is None:
             raise ConfigError(f"Invalid weight {_quoted(_raw(text))} for mapping destination")
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ConfigError(f"Unknown entry type for weight of {value}")
+        raise ConfigError(f"Unknown entry type for weight of {str(value).lower()}")
     if not 0 <= value <= WEIGHT_MAX:
         raise ConfigError(f"Invalid weight {value} for mapping destination")
     return value
