@@ -23,7 +23,11 @@ if TYPE_CHECKING:
 ALPHABET: Final = (b"a", b"b")
 LITERALS: Final = tuple(twin.literals(ALPHABET, 4))
 FEW_TOKENS: Final = st.sampled_from([b"a", b"b", b"*"])
-ANY_TOKEN: Final = st.binary(min_size=1, max_size=8).filter(lambda token: not set(token) & set(b". \t\r\n\f"))
+ANY_TOKEN: Final = st.binary(min_size=1, max_size=8).filter(
+    lambda token: not set(token) & set(b". \t\r\n\f") and token not in (b"*", b">")
+)
+LETTERS: Final = st.text("ab-", min_size=1, max_size=12).map(str.encode)
+CUTS: Final = ("left", "right", "splitfromleft", "splitfromright", "slicefromleft", "slicefromright")
 SPACES: Final = st.sampled_from([b"", b" ", b"  "])
 
 
@@ -47,7 +51,7 @@ PATTERNS: Final = st.builds(
 def pieces(draw: st.DrawFn, wildcards: int) -> tuple[Piece, bytes]:
     """A piece of a destination, and one of the ways to write it."""
     size = draw(st.integers(-1, 9))
-    if wildcards == 0 or draw(st.booleans()):
+    if wildcards == 0 or draw(st.integers(0, 4)) == 0:
         return draw(
             st.one_of(
                 ANY_TOKEN.filter(lambda token: token[:1] not in b"${*>").map(
@@ -58,12 +62,7 @@ def pieces(draw: st.DrawFn, wildcards: int) -> tuple[Piece, bytes]:
             )
         )
     number = draw(st.integers(1, wildcards))
-    function = draw(
-        st.sampled_from(
-            ["wildcard", "partition", "split", "left", "right"]
-            + [f"{verb}from{side}" for verb in ("split", "slice") for side in ("left", "right")]
-        )
-    )
+    function = draw(st.sampled_from(["wildcard", "partition", "split", *CUTS]))
     spellings = [function, function.replace("from", "From"), function.capitalize()]
     spelled = draw(st.sampled_from(spellings)).encode()
     before, after = draw(SPACES), draw(SPACES)
@@ -92,8 +91,7 @@ def renamings(draw: st.DrawFn) -> tuple[bytes, list[Piece], bytes, bytes]:
         written = [one for one in written if one[0][0] in ("text", "random", "partition")]
     destination = pattern_of([text for _, text in written], rest=rest)
     meant = [piece for piece, _ in written] + ([("rest", (), b"")] if rest else [])
-    token = st.one_of(ANY_TOKEN, st.text("ab-", min_size=1, max_size=12).map(str.encode))
-    literal = token.filter(lambda one: one not in (b"*", b">"))
+    literal = LETTERS | ANY_TOKEN
     subject = [draw(literal) if one == b"*" else one for one in tokens]
     if rest:
         subject += draw(st.lists(literal, min_size=1, max_size=3))
@@ -108,6 +106,19 @@ def test_a_transform_renames_as_its_twin(case: tuple[bytes, list[Piece], bytes, 
     result = Transform.parse(source, destination).apply(subject, fixed(drawn))
 
     assert result == twin.renamed(source, meant, subject, [drawn] * len(meant))
+
+
+@pytest.mark.spec("accounts 9.1")
+@pytest.mark.parametrize("function", [*CUTS, "split"])
+@given(LETTERS | ANY_TOKEN, st.integers(-1, 9), st.sampled_from([b"-", b"ab"]))
+def test_a_function_changes_a_token_as_its_twin(
+    function: str, token: bytes, size: int, delimiter: bytes
+) -> None:
+    argument = delimiter if function == "split" else size
+    written = delimiter if function == "split" else b"%d" % size
+    transform = Transform.parse(b"*", b"{{%b(1,%b)}}" % (function.encode(), written))
+
+    assert transform.apply(token, fixed(0)) == twin.renamed(b"*", [(function, (1,), argument)], token, [])
 
 
 @given(st.binary(max_size=40), st.binary(max_size=60))
