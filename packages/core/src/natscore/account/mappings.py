@@ -15,6 +15,7 @@ where it enters, before permissions.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping as Table
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -74,6 +75,7 @@ class Mapping:
         if not is_valid(source) or not BLANKS.isdisjoint(source):
             raise ConfigError("invalid subject")
         lists: dict[str, list[tuple[int, Transform]]] = {"": []}
+        totals: Counter[str] = Counter()
         seen: set[bytes] = set()
         for one in self.destinations:
             if one.subject in seen:
@@ -81,12 +83,13 @@ class Mapping:
             seen.add(one.subject)
             if not 0 <= one.weight <= WEIGHT_MAX:
                 raise ConfigError("individual weights need to be <= 100")
-            of_cluster = lists.setdefault(one.cluster, [])
-            if sum(weight for weight, _ in of_cluster) + one.weight > WEIGHT_MAX:
+            totals[one.cluster] += one.weight
+            if totals[one.cluster] > WEIGHT_MAX:
                 raise ConfigError("total weight needs to be <= 100")
-            of_cluster.append((one.weight, Transform.of_mapping(source, one.subject)))
+            weighed = (one.weight, Transform.of_mapping(source, one.subject))
+            lists.setdefault(one.cluster, []).append(weighed)
         rest = None if source in seen else Transform.identity(source)
-        self._clusters: Final = {cluster: _shares(weighed, rest) for cluster, weighed in lists.items()}
+        self._clusters: Final = {cluster: _shares(shares, rest) for cluster, shares in lists.items()}
         self._default: Final = self._clusters[""]
 
     def choose(self, number: int, cluster: str = "") -> Transform | None:
