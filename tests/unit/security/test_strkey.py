@@ -54,6 +54,7 @@ def test_first_character_says_the_kind(kind: Kind, letter: str, raw: bytes) -> N
     assert kind.letter == letter
 
 
+@pytest.mark.spec("security 1", "security 1.1")
 @given(kinds, keys)
 def test_what_is_encoded_is_decoded_to_the_same(kind: Kind, key: bytes) -> None:
     assert decode_public(encode_public(kind, key)) == (kind, key)
@@ -83,6 +84,7 @@ def test_payload_with_a_good_checksum_is_decoded_only_with_a_known_prefix_and_le
         assert payload[0] in {kind.value for kind in Kind}
 
 
+@pytest.mark.spec("security 1.2")
 @pytest.mark.parametrize("kind", Kind)
 def test_every_change_of_one_character_of_a_key_is_refused(kind: Kind) -> None:
     for text, decode in (

@@ -61,6 +61,7 @@ def test_there_is_a_pair_of_each_kind() -> None:
     assert len(SIGNING_PAIRS) == len(PAIRS) - 1
 
 
+@pytest.mark.spec("security 1.1")
 @pytest.mark.parametrize("row", PAIRS, ids=lambda row: row["kind"])
 def test_pair_in_all_its_forms(row: dict[str, Any]) -> None:
     kind = kind_of(row["kind"])
@@ -77,6 +78,7 @@ def test_pair_in_all_its_forms(row: dict[str, Any]) -> None:
     assert decode_private(row["private_key"]).startswith(raw)
 
 
+@pytest.mark.spec("security 1.3")
 @pytest.mark.parametrize("row", SIGNING_PAIRS, ids=lambda row: row["kind"])
 def test_signature_of_each_kind(row: dict[str, Any]) -> None:
     message = row["message_utf8"].encode()
@@ -87,6 +89,7 @@ def test_signature_of_each_kind(row: dict[str, Any]) -> None:
     assert verify(row["public_key"], message, signature)
 
 
+@pytest.mark.spec("security 1.2")
 @pytest.mark.parametrize("row", VECTORS["nkeys"]["public_user_key_validity"], ids=lambda row: row["name"])
 def test_validity_of_a_public_user_key(row: dict[str, Any]) -> None:
     assert is_public(row["key"], Kind.USER) is row["valid_user_public_key"]
@@ -101,6 +104,7 @@ def test_signature_of_a_nonce() -> None:
     )
 
 
+@pytest.mark.spec("security 1.4")
 @pytest.mark.parametrize("row", VECTORS["xkeys"])
 def test_seal(row: dict[str, str]) -> None:
     sender, recipient = (

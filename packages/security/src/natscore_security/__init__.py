@@ -5,7 +5,7 @@ the two sides that natscore sees: what decides about logins, and what compares
 password hashes for it.
 """
 
-from natscore_security.errors import KeyFormatError, SealBroken, SecurityError
+from natscore_security.errors import KeyFormatError, SealBroken, SecurityError, UsersError
 from natscore_security.nkeys import CurveKeyPair, KeyPair, decode_signature, encode_signature, verify
 from natscore_security.strkey import (
     Kind,
@@ -17,14 +17,18 @@ from natscore_security.strkey import (
     encode_seed,
     is_public,
 )
+from natscore_security.users import NkeyUser, User
 
 __all__ = [
     "CurveKeyPair",
     "KeyFormatError",
     "KeyPair",
     "Kind",
+    "NkeyUser",
     "SealBroken",
     "SecurityError",
+    "User",
+    "UsersError",
     "decode_private",
     "decode_public",
     "decode_seed",
