@@ -10,7 +10,9 @@ import pytest
 from natscore.effects import Level, Note, VerifyPassword
 from natscore.errors import ConfigError
 from natscore.events import AttemptId, ConnectionId, Event, Instant, PasswordVerified
+from natscore_security.authenticator import ConfiguredUsers
 from natscore_security.performers import PasswordPerformer
+from natscore_tcp import serve
 
 pytestmark = pytest.mark.anyio
 
@@ -192,6 +194,25 @@ async def test_server_that_ends_waits_for_no_comparison_and_each_is_answered() -
 
     assert runtime.answers == {1: False, 2: False}
     gate.opened.set()  # only now does the thread end
+
+
+async def test_server_stops_while_a_password_is_compared() -> None:
+    gate = Gate()
+    served = serve(
+        authenticator=ConfiguredUsers(token=HASHED.decode()),
+        performers={VerifyPassword: PasswordPerformer(matches=gate.matches)},
+    )
+    with anyio.fail_after(10):
+        async with (
+            served as running,
+            await anyio.connect_tcp(running.host, running.port) as client,
+        ):
+            await client.send(b'CONNECT {"auth_token":"pw"}\r\n')
+            await gate.has_entered()
+            await running.runtime.stop()
+
+            assert running.server.state.connections == {}
+    gate.opened.set()
 
 
 async def test_comparison_that_fails_is_answered_before_the_failure_is_reported() -> None:
