@@ -24,11 +24,11 @@ SOURCES: Final = (
 )
 ACCEL: Final = "packages/accel"
 
-PLANE_TESTS: Final = (
-    *("tests/unit/core", "tests/unit/transport_tcp", "tests/properties", "tests/simulation"),
-    *("tests/conformance", "tests/robustness"),
+PURE_TESTS: Final = (
+    *("tests/unit/transport_tcp", "tests/conformance", "tests/command", "tests/robustness"),
+    "tests/interop/test_nats_py.py",
 )
-"""Tests of which data plane runs depends on the environment, but for those of whole processes."""
+"""Runs on the compiled plane alone where there is one. The rest runs on both (tests/support/planes.py)."""
 
 
 def install(session: nox.Session, *groups: str) -> None:
@@ -50,9 +50,9 @@ for version in PYTHONS:
 
 @nox.session(default=False)
 def pure(session: nox.Session) -> None:
-    """Run the tests that reach a data plane again, on the one in pure Python."""
+    """Run again, on the data plane in pure Python, what `tests` runs on the compiled one alone."""
     install(session, "test")
-    paths = session.posargs or (*PLANE_TESTS, "-k", "not go-2")
+    paths = session.posargs or (*PURE_TESTS, "-k", "not go-2")
     session.run("pytest", *paths, env={"NATSCORE_PURE": "1", "NATSCORE_PLANE": "pure"})
 
 

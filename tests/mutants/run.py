@@ -4,6 +4,10 @@ Each bug of `mutants.toml` is a change of one text in one file, with the test th
 must fail for it. The packages are copied, the copy is changed, and that test alone
 runs against the copy. Before that the same test has to pass against an unchanged
 copy, so that it fails for the bug and for nothing else.
+
+A bug in Python is looked for on the pure data plane, one in Cython on the compiled
+one, whose extension is then compiled within the copy, without optimisation. That
+takes a compiler, the headers of Python, and Cython in this environment.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
 import tomllib
@@ -36,6 +41,9 @@ TEST_SECONDS_MAX: Final = 30  # a bug may hang its test, and pytest then fails i
 RUN_SECONDS_MAX: Final = 120.0  # of a whole process; only a hang outside the test takes so long
 OUTPUT_LINES_SHOWN: Final = 30
 
+CYTHON_SUFFIXES: Final = (".pyx", ".pxi")
+EXTENSION: Final = "natscore_accel._dataplane"
+
 CAUGHT: Final = "caught"
 SURVIVED: Final = "SURVIVED"
 BROKEN: Final = "BROKEN"
@@ -55,6 +63,11 @@ class Mutant:
     new: str
     test: str
     reason: str
+
+    @property
+    def is_compiled(self) -> bool:
+        """Whether it stands in the compiled data plane."""
+        return self.file.endswith(CYTHON_SUFFIXES)
 
     def changed_text(self, root: Path) -> str:
         """The file below `root` with the bug; the old text must stand there exactly once."""
@@ -99,7 +112,7 @@ def load(root: Path) -> list[Mutant]:
     return mutants
 
 
-def run_test(root: Path, test: str, mutant: Mutant | None) -> Outcome:
+def run_test(root: Path, test: str, mutant: Mutant | None, *, compiled: bool) -> Outcome:
     """Run one test of `root` against a copy of its packages, with the bug planted if there is one.
 
     Raises MutantError when Python would not import the copy.
@@ -109,20 +122,25 @@ def run_test(root: Path, test: str, mutant: Mutant | None) -> Outcome:
         shutil.copytree(
             root / "packages",
             copy / "packages",
-            ignore=shutil.ignore_patterns("__pycache__", "newsfragments"),
+            ignore=shutil.ignore_patterns("__pycache__", "newsfragments", "*.so", "build"),
         )
         if mutant is not None:
             (copy / mutant.file).write_text(mutant.changed_text(copy))
         sources = sorted((copy / "packages").glob("*/src"))
         environment = {
             **os.environ,
-            "NATSCORE_PURE": "1",  # bugs are planted in Python, and must not be passed by
             "PYTHONPATH": os.pathsep.join(map(str, sources)),
-            "NATSCORE_PLANE": "pure",  # a test shall fail for what it says, and not because two planes differ
+            # a test shall fail for what it says, not because two planes differ
+            "NATSCORE_PURE": "0" if compiled else "1",
+            "NATSCORE_PLANE": "compiled" if compiled else "pure",
             # A property that fails must not be remembered for runs without the bug.
             "HYPOTHESIS_STORAGE_DIRECTORY": str(copy / "hypothesis"),
         }
-        _require_copy_is_imported(sources, environment, root)
+        if compiled:
+            built = _build(copy / "packages/accel/src/natscore_accel", environment)
+            if built.code != 0:
+                return Outcome(None, built.output, built.seconds)
+        _require_copy_is_imported(sources, environment, root, compiled=compiled)
         return _run(
             [
                 *(sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"),
@@ -132,8 +150,29 @@ def run_test(root: Path, test: str, mutant: Mutant | None) -> Outcome:
         )  # fmt: skip
 
 
-def _require_copy_is_imported(sources: Sequence[Path], environment: dict[str, str], root: Path) -> None:
+def _build(package: Path, environment: dict[str, str]) -> Outcome:
+    """Compile the data plane into its place, in two to three seconds."""
+    generated = package / "_dataplane.c"
+    built = _run(
+        [sys.executable, "-m", "cython", "-3", "_dataplane.pyx", "-o", str(generated)], environment, package
+    )
+    if built.code != 0:
+        return built
+    compiler = (os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc").split()
+    product = f"_dataplane{sysconfig.get_config_var('EXT_SUFFIX')}"
+    include = sysconfig.get_path("include")
+    return _run(
+        [*compiler, "-O0", "-w", "-shared", "-fPIC", f"-I{include}", str(generated), "-o", product],
+        environment, package,
+    )  # fmt: skip
+
+
+def _require_copy_is_imported(
+    sources: Sequence[Path], environment: dict[str, str], root: Path, *, compiled: bool
+) -> None:
     names = [package.parent.name for source in sources for package in source.glob("*/__init__.py")]
+    if compiled:
+        names.append(EXTENSION)
     find = (
         "import importlib.util, sys\nfor name in sys.argv[1:]: print(importlib.util.find_spec(name).origin)"
     )
@@ -182,13 +221,15 @@ def main(arguments: Sequence[str] | None = None, root: Path = REPOSITORY) -> int
 def _report(mutants: Sequence[Mutant], root: Path) -> int:
     for mutant in mutants:
         mutant.changed_text(root)  # one that does not fit is said before anything runs
-    tests = list(dict.fromkeys(mutant.test for mutant in mutants))
+    tests = list(dict.fromkeys((mutant.test, mutant.is_compiled) for mutant in mutants))
     with ThreadPoolExecutor(PROCESSES) as pool:
-        healthy = dict(zip(tests, pool.map(lambda test: run_test(root, test, None), tests), strict=True))
-        outcomes = list(pool.map(lambda mutant: run_test(root, mutant.test, mutant), mutants))
+        healthy = list(pool.map(lambda one: run_test(root, one[0], None, compiled=one[1]), tests))
+        outcomes = list(
+            pool.map(lambda mutant: run_test(root, mutant.test, mutant, compiled=mutant.is_compiled), mutants)
+        )
 
     failed = False
-    for test, outcome in healthy.items():
+    for (test, _), outcome in zip(tests, healthy, strict=True):
         if outcome.code != pytest.ExitCode.OK:
             failed = True
             print(f"{test} does not pass without any bug (exit {outcome.code}):\n{_shown(outcome)}")

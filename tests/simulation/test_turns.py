@@ -13,6 +13,7 @@ from natscore.testing import World
 from natscore.turn import RUN_COST
 from tests.simulation.clients import QUIET, filled, quiet_client
 from tests.simulation.watching import appended, event_names, note_counts, outputs, removals, requests
+from tests.support.blocks import memory_of
 
 if TYPE_CHECKING:
     from natscore.effects import Effect
@@ -116,7 +117,7 @@ def test_message_with_headers_costs_one_copy_however_many_receivers_do_not_take_
     waiting = [server.state.connections[subscriber.cid].outbox for subscriber in subscribers]
     blocks = [block for outbox in waiting for block in outbox.blocks(1 << 40)]
     assert all(outbox.blocked for outbox in waiting)
-    assert len({id(memoryview(block).obj) for block in blocks if len(block) > 65_536}) == 1
+    assert len({memory_of(block) for block in blocks if len(block) > 65_536}) == 1
     for subscriber in subscribers:
         subscriber.read(1_000_000)
     assert {bytes(subscriber.take()) for subscriber in subscribers} == {

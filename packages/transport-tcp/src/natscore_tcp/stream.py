@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from natscore.events import ConnectionId
     from natscore_tcp.contract import Block, OutboxLike, Shell
 
-__all__ = ["LARGE_BLOCK", "WRITE_MAX", "Stream", "gathered"]
+__all__ = ["LARGE_BLOCK", "URGENT_MAX", "WRITE_MAX", "Stream", "gathered"]
 
 LARGE_BLOCK: Final = 4096
 """Blocks from this size on go to the kernel as they are; smaller ones are joined, which is cheaper than
@@ -38,6 +38,9 @@ a place in a vector (measured: 200 blocks of 1000 bytes 10 us joined, 22 us as a
 WRITE_MAX: Final = 262_144
 """Bytes offered to the kernel at once. With every block below LARGE_BLOCK joined to its neighbours, a
 vector has at most 2 * WRITE_MAX / LARGE_BLOCK + 1 = 129 places; IOV_MAX is 1024 where it is known."""
+
+URGENT_MAX: Final = 8_192
+"""Bytes of a read that may be a request or a reply for which somebody waits."""
 
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)  # SO_LINGER: on, 0 seconds
 
@@ -56,6 +59,7 @@ class Stream:
     """A connection of one server. Created for a connected, non-blocking socket."""
 
     __slots__ = (
+        "_had_plenty",
         "_hurried",
         "_outbox",
         "_reading",
@@ -74,6 +78,7 @@ class Stream:
         self._socket = connected
         self._outbox: OutboxLike | None = None  # while blocked
         self._reading = False
+        self._had_plenty = False  # the last read took more than a request has
         self._hurried = False  # do not linger for a peer that has nothing on its way
 
     def __repr__(self) -> str:
@@ -105,9 +110,12 @@ class Stream:
             return None
         if count:
             shell.feed(BytesReceived(at=shell.now(), cid=self.cid, data=shell.read_buffer[:count]))
+            had_plenty, self._had_plenty = self._had_plenty, count > URGENT_MAX
             if count == READ_MAX:
                 return Served.BULK
-            return Served.URGENT if shell.passed_on(self.cid) else None
+            # what is left of a row of full reads is little too, and no request
+            is_urgent = not had_plenty and count <= URGENT_MAX and shell.passed_on(self.cid)
+            return Served.URGENT if is_urgent else None
         if self.blocked:
             self.pause()
             self.state = State.PEER_DONE
