@@ -18,7 +18,10 @@ nox.options.sessions = ["tests", "lint", "types"]
 WORKSPACE: Final = nox.project.load_toml("pyproject.toml")
 PYTHONS: Final[list[str]] = WORKSPACE["tool"]["natscore"]["pythons"]
 
-SOURCES: Final = ("-e", "packages/core", "-e", "packages/transport-tcp[trio,uvloop]", "-e", "packages/cli")
+SOURCES: Final = (
+    *("-e", "packages/core", "-e", "packages/security"),
+    *("-e", "packages/transport-tcp[trio,uvloop]", "-e", "packages/cli"),
+)
 ACCEL: Final = "packages/accel"
 
 PURE_TESTS: Final = (

@@ -51,7 +51,7 @@ from natscore.events import (
     WriteBlocked,
     WriteProgressed,
 )
-from natscore.facts import AuthenticationFailed, SubscriptionsChanged
+from natscore.facts import SubscriptionsChanged
 from natscore.options import Options
 from natscore.plan import compile_plan
 from natscore.plane import Stop
@@ -200,7 +200,9 @@ class Server:
         entropy = Entropy(event.seed)
         self._plane = self._make_plane(entropy.choices)
         state = State(options, self._plane)
-        info = ServerInfo.of(options, event, auth_required=self._authenticator.requires_login)
+        authenticator = self._authenticator
+        asks = authenticator.requires_login and not authenticator.admits_anonymous
+        info = ServerInfo.of(options, event, auth_required=asks)
         self._context = Context(options, state, self._authenticator, self._deadlines, entropy, info, event.at)
         self._lifecycle = Lifecycle(self._context, self._settle)
         self._pressure = Pressure(self._context, self._lifecycle, self._settle)
@@ -353,9 +355,7 @@ class Server:
                 assert source.violation is not None
                 raise source.violation
             else:
-                self._context.note_of(session, Level.ERROR, "authentication_failed", user="")
-                self._settle(AuthenticationFailed(source.cid, ""))
-                raise errors.authorization_violation()
+                self._settle_all(session, client.admit_anonymous(self._context, session))
         if heard != source.messages + source.pings:
             session.heard_ns = self._context.at.monotonic_ns
         if source.have or session.connection.outbox.blocked or self._lifecycle.holdings.total:

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 from anyio.from_thread import start_blocking_portal
 
 from natscore.events import Address
-from natscore.options import Options
 from natscore.server import Server
 from natscore_tcp.backend import backend_options
 from natscore_tcp.contract import unheard
@@ -30,7 +29,9 @@ from natscore_tcp.runtime import Runtime
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
+    from natscore.authentication import Authenticator
     from natscore.effects import Note
+    from natscore.options import Options
     from natscore_tcp.backend import BackendName
     from natscore_tcp.contract import Performer, TransportSettings
 
@@ -60,6 +61,7 @@ class Running:
 async def serve(
     options: Options | None = None,
     *,
+    authenticator: Authenticator | None = None,
     host: str = "127.0.0.1",
     port: int = -1,
     performers: Mapping[type[Any], Performer] | None = None,
@@ -70,6 +72,7 @@ async def serve(
 
     Args:
         options: its settings; `host` and `port` of them are not used.
+        authenticator: who may log in; by default what the options describe.
         host: where it listens; by default this machine only.
         port: -1 is any free one.
         performers: as of `Runtime`.
@@ -81,7 +84,7 @@ async def serve(
     """
     executor = choose_executor()
     note(executor.note)
-    server = Server(options if options is not None else Options(), data_plane=executor.make)
+    server = Server(options, data_plane=executor.make, authenticator=authenticator)
     runtime = Runtime(server, performers=performers, note=note, settings=settings)
     async with runtime.running():
         address = await runtime.listen(host, port)
@@ -94,6 +97,7 @@ def serve_in_thread(
     *,
     backend: BackendName = "asyncio",
     uvloop: bool = False,
+    authenticator: Authenticator | None = None,
     host: str = "127.0.0.1",
     port: int = -1,
     performers: Mapping[type[Any], Performer] | None = None,
@@ -105,6 +109,14 @@ def serve_in_thread(
     `note` and `performers` are called in that thread.
     """
     with start_blocking_portal(backend, backend_options(backend, uvloop)) as portal:
-        serving = serve(options, host=host, port=port, performers=performers, note=note, settings=settings)
+        serving = serve(
+            options,
+            authenticator=authenticator,
+            host=host,
+            port=port,
+            performers=performers,
+            note=note,
+            settings=settings,
+        )
         with portal.wrap_async_context_manager(serving) as running:
             yield running

@@ -8,6 +8,9 @@ ops while a login is awaited.
                         │                          ▲
                         └──CONNECT──► VERIFYING ───┘   (accepted with a password hash)
 
+Where clients that name nobody become some user, any other op is answered as if
+there had been such a CONNECT.
+
 On an open server a connection is ESTABLISHED at once, with the default options
 (client-protocol.md section 1).
 """
