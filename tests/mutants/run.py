@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -41,6 +42,7 @@ TEST_SECONDS_MAX: Final = 30  # a bug may hang its test, and pytest then fails i
 RUN_SECONDS_MAX: Final = 120.0  # of a whole process; only a hang outside the test takes so long
 OUTPUT_LINES_SHOWN: Final = 30
 
+CRASHES: Final = frozenset(-number for number in (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE))
 CYTHON_SUFFIXES: Final = (".pyx", ".pxi")
 EXTENSION: Final = "natscore_accel._dataplane"
 
@@ -92,8 +94,8 @@ class Outcome:
 
     @property
     def verdict(self) -> str:
-        """What it says about a planted bug. A test that could not start proves nothing."""
-        if self.code == pytest.ExitCode.TESTS_FAILED:
+        """What it says about a planted bug. A test that could not start proves nothing; one that crashes does."""
+        if self.code == pytest.ExitCode.TESTS_FAILED or self.code in CRASHES:
             return CAUGHT
         return SURVIVED if self.code == pytest.ExitCode.OK else BROKEN
 
