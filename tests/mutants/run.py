@@ -23,6 +23,7 @@ import tempfile
 import time
 import tomllib
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -30,7 +31,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 __all__ = ["Mutant", "MutantError", "Outcome", "load", "main"]
 
@@ -44,7 +45,9 @@ OUTPUT_LINES_SHOWN: Final = 30
 
 CRASHES: Final = frozenset(-number for number in (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE))
 CYTHON_SUFFIXES: Final = (".pyx", ".pxi")
+ACCEL: Final = "packages/accel/src/natscore_accel"
 EXTENSION: Final = "natscore_accel._dataplane"
+PRODUCT: Final = f"_dataplane{sysconfig.get_config_var('EXT_SUFFIX')}"
 
 CAUGHT: Final = "caught"
 SURVIVED: Final = "SURVIVED"
@@ -114,8 +117,12 @@ def load(root: Path) -> list[Mutant]:
     return mutants
 
 
-def run_test(root: Path, test: str, mutant: Mutant | None, *, compiled: bool) -> Outcome:
+def run_test(
+    root: Path, test: str, mutant: Mutant | None, *, compiled: bool, extension: Path | None = None
+) -> Outcome:
     """Run one test of `root` against a copy of its packages, with the bug planted if there is one.
+
+    The compiled data plane is compiled, or is an `extension` that was compiled before.
 
     Raises MutantError when Python would not import the copy.
     """
@@ -138,8 +145,10 @@ def run_test(root: Path, test: str, mutant: Mutant | None, *, compiled: bool) ->
             # A property that fails must not be remembered for runs without the bug.
             "HYPOTHESIS_STORAGE_DIRECTORY": str(copy / "hypothesis"),
         }
-        if compiled:
-            built = _build(copy / "packages/accel/src/natscore_accel", environment)
+        if compiled and extension is not None:
+            shutil.copy2(extension, copy / ACCEL)
+        elif compiled:
+            built = _build(copy / ACCEL, copy / ACCEL, environment)
             if built.code != 0:
                 return Outcome(None, built.output, built.seconds)
         _require_copy_is_imported(sources, environment, root, compiled=compiled)
@@ -152,21 +161,33 @@ def run_test(root: Path, test: str, mutant: Mutant | None, *, compiled: bool) ->
         )  # fmt: skip
 
 
-def _build(package: Path, environment: dict[str, str]) -> Outcome:
-    """Compile the data plane into its place, in two to three seconds."""
-    generated = package / "_dataplane.c"
+def _build(package: Path, into: Path, environment: dict[str, str]) -> Outcome:
+    """Compile the data plane of a package, in two to three seconds, and leave nothing elsewhere."""
+    generated = into / "_dataplane.c"
     built = _run(
         [sys.executable, "-m", "cython", "-3", "_dataplane.pyx", "-o", str(generated)], environment, package
     )
     if built.code != 0:
         return built
     compiler = (os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc").split()
-    product = f"_dataplane{sysconfig.get_config_var('EXT_SUFFIX')}"
     include = sysconfig.get_path("include")
     return _run(
-        [*compiler, "-O0", "-w", "-shared", "-fPIC", f"-I{include}", str(generated), "-o", product],
+        [*compiler, "-O0", "-w", "-shared", "-fPIC", f"-I{include}", str(generated), "-o", str(into / PRODUCT)],
         environment, package,
     )  # fmt: skip
+
+
+@contextmanager
+def _extension(root: Path, mutants: Sequence[Mutant]) -> Iterator[Path | None]:
+    """The data plane without any bug, compiled, if some mutant needs it."""
+    if not any(mutant.is_compiled for mutant in mutants):
+        yield None
+        return
+    with tempfile.TemporaryDirectory(prefix="mutant-") as directory:
+        built = _build(root / ACCEL, Path(directory), dict(os.environ))
+        if built.code != 0:
+            raise MutantError(f"the data plane cannot be compiled:\n{_shown(built)}")
+        yield Path(directory) / PRODUCT
 
 
 def _require_copy_is_imported(
@@ -224,8 +245,10 @@ def _report(mutants: Sequence[Mutant], root: Path) -> int:
     for mutant in mutants:
         mutant.changed_text(root)  # one that does not fit is said before anything runs
     tests = list(dict.fromkeys((mutant.test, mutant.is_compiled) for mutant in mutants))
-    with ThreadPoolExecutor(PROCESSES) as pool:
-        healthy = list(pool.map(lambda one: run_test(root, one[0], None, compiled=one[1]), tests))
+    with _extension(root, mutants) as extension, ThreadPoolExecutor(PROCESSES) as pool:
+        healthy = list(
+            pool.map(lambda one: run_test(root, one[0], None, compiled=one[1], extension=extension), tests)
+        )
         outcomes = list(
             pool.map(lambda mutant: run_test(root, mutant.test, mutant, compiled=mutant.is_compiled), mutants)
         )

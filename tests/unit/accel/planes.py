@@ -38,7 +38,8 @@ class Account:
     """A data plane with one account, and no control plane but for the making of plans."""
 
     def __init__(self, reserved: tuple[bytes, ...] = ()) -> None:
-        self.plane: CompiledDataPlane = natscore_accel.CompiledDataPlane(Xorshift64(1))
+        self.choices = Xorshift64(1)
+        self.plane: CompiledDataPlane = natscore_accel.CompiledDataPlane(self.choices)
         self.sublist: Sublist = self.plane.sublist()
         self.table: SubjectTable = self.plane.table(self.sublist, reserved)
         self._cid = 4
