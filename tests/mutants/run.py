@@ -43,7 +43,9 @@ TEST_SECONDS_MAX: Final = 30  # a bug may hang its test, and pytest then fails i
 RUN_SECONDS_MAX: Final = 120.0  # of a whole process; only a hang outside the test takes so long
 OUTPUT_LINES_SHOWN: Final = 30
 
-CRASHES: Final = frozenset(-number for number in (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE))
+CRASHES: Final = frozenset(
+    -number for number in (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE)
+)
 CYTHON_SUFFIXES: Final = (".pyx", ".pxi")
 ACCEL: Final = "packages/accel/src/natscore_accel"
 EXTENSION: Final = "natscore_accel._dataplane"

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
         CompiledPlan,
         Outbox,
         Source,
-        Sublist,
         SubjectTable,
+        Sublist,
         Subscription,
     )
 

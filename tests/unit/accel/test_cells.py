@@ -46,7 +46,12 @@ def outbox_of(*pieces: bytes) -> Outbox:
 def run_apart(program: str) -> str:
     """What a program prints that runs in a process of its own, whose memory is measured."""
     return subprocess.run(
-        [sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, check=True, timeout=50
+        [sys.executable, "-c", program],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=50,
     ).stdout
 
 
@@ -115,7 +120,9 @@ STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("write"), st.sampled_from([0, 1, 7, 300, 511, 512, 513, 5_000, 70_000, 300_000])),
         st.tuples(st.just("message"), st.sampled_from([0, LARGE_PAYLOAD - 1, LARGE_PAYLOAD, 9_000])),
-        st.tuples(st.sampled_from(["advance", "retract", "discard", "lend", "give back"]), st.integers(0, 100)),
+        st.tuples(
+            st.sampled_from(["advance", "retract", "discard", "lend", "give back"]), st.integers(0, 100)
+        ),
     ),
     max_size=30,
 )
@@ -402,7 +409,8 @@ SERVERS = """
 server = BareServer(data_plane=compiled_plane())
 for cid in range(5, 30):
     server.open(cid)
-    server.receive(cid, b"SUB a 1\\r\\nSUB *.b 2\\r\\nSUB a q 3\\r\\nPUB a 5000\\r\\n" + b"x" * 5_000 + b"\\r\\n")
+    server.receive(cid, b"SUB a 1\\r\\nSUB *.b 2\\r\\nSUB a q 3\\r\\n")
+    server.receive(cid, b"PUB a 5000\\r\\n" + b"x" * 5_000 + b"\\r\\n")
     server.receive(cid, b"PUB x.b 2\\r\\nhi\\r\\nPUB a 90000\\r\\n" + b"y" * 10_000)
 assert server.server.ready
 """
