@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from tests.support.servers import RunningServer, ServerProgram
 
 __all__ = [
-    "ASYNCIO", "ATTEMPTS", "OURS", "QUIET", "WAIT_MAX", "Drain", "Pinger", "Waits", "complaints", "connected", "descriptors",
-    "memory", "memory_at_most", "nobody_waits", "start", "wait_until",
+    "ASYNCIO", "ATTEMPTS", "OURS", "QUIET", "WAIT_MAX", "Drain", "Pinger", "Waits", "complaints",
+    "connected", "descriptors", "memory", "memory_at_most", "nobody_waits", "start", "wait_until",
 ]  # fmt: skip
 
 OURS: Final = [program for program in programs() if program.kind == "ours"]

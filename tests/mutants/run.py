@@ -99,7 +99,7 @@ class Outcome:
 
     @property
     def verdict(self) -> str:
-        """What it says about a planted bug. A test that could not start proves nothing; one that crashes does."""
+        """What it says about a planted bug: a test that fails or crashes caught it, one that cannot start did not."""
         if self.code == pytest.ExitCode.TESTS_FAILED or self.code in CRASHES:
             return CAUGHT
         return SURVIVED if self.code == pytest.ExitCode.OK else BROKEN
@@ -174,7 +174,10 @@ def _build(package: Path, into: Path, environment: dict[str, str]) -> Outcome:
     compiler = (os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc").split()
     include = sysconfig.get_path("include")
     return _run(
-        [*compiler, "-O0", "-w", "-shared", "-fPIC", f"-I{include}", str(generated), "-o", str(into / PRODUCT)],
+        [
+            *(*compiler, "-O0", "-w", "-shared", "-fPIC", f"-I{include}"),
+            *(str(generated), "-o", str(into / PRODUCT)),
+        ],
         environment, package,
     )  # fmt: skip
 

@@ -63,9 +63,8 @@ def test_each_message_of_each_run_reaches_one_member_of_a_group() -> None:
         account.run(source, b"".join(b"PUB a 2\r\n%d%d\r\n" % (run, n) for n in range(10)))
 
     received = [content(outbox).split(b"MSG a 1 2\r\n")[1:] for outbox in outboxes]
-    assert sorted(message for one in received for message in one) == [
-        b"%02d\r\n" % number for number in range(30)
-    ]
+    everything = sorted(message for one in received for message in one)
+    assert everything == [b"%02d\r\n" % number for number in range(30)]
     assert [sorted(one) for one in received] == received
     assert all(received)
 
