@@ -99,7 +99,7 @@ class Outcome:
 
     @property
     def verdict(self) -> str:
-        """What it says about a planted bug: a test that fails or crashes caught it, one that cannot start did not."""
+        """What it says about a planted bug: whether its test failed or crashed, passed, or could not start."""
         if self.code == pytest.ExitCode.TESTS_FAILED or self.code in CRASHES:
             return CAUGHT
         return SURVIVED if self.code == pytest.ExitCode.OK else BROKEN
