@@ -41,6 +41,7 @@ TABLE: Final = "tests/mutants/mutants.toml"
 PROCESSES: Final = 2
 TEST_SECONDS_MAX: Final = 30  # a bug may hang its test, and pytest then fails it
 RUN_SECONDS_MAX: Final = 120.0  # of a whole process; only a hang outside the test takes so long
+ALL_SECONDS_MAX: Final = 300.0  # of a process with all tests of a data plane
 OUTPUT_LINES_SHOWN: Final = 30
 
 CRASHES: Final = frozenset(
@@ -99,7 +100,7 @@ class Outcome:
 
     @property
     def verdict(self) -> str:
-        """What it says about a planted bug: whether its test failed or crashed, passed, or could not start."""
+        """What it says about a planted bug: its test failed or crashed, passed, or could not be run."""
         if self.code == pytest.ExitCode.TESTS_FAILED or self.code in CRASHES:
             return CAUGHT
         return SURVIVED if self.code == pytest.ExitCode.OK else BROKEN
@@ -119,10 +120,10 @@ def load(root: Path) -> list[Mutant]:
     return mutants
 
 
-def run_test(
-    root: Path, test: str, mutant: Mutant | None, *, compiled: bool, extension: Path | None = None
+def run_tests(
+    root: Path, tests: Sequence[str], mutant: Mutant | None, *, compiled: bool, extension: Path | None = None
 ) -> Outcome:
-    """Run one test of `root` against a copy of its packages, with the bug planted if there is one.
+    """Run tests of `root` against a copy of its packages, with the bug planted if there is one.
 
     The compiled data plane is compiled, or is an `extension` that was compiled before.
 
@@ -133,7 +134,8 @@ def run_test(
         shutil.copytree(
             root / "packages",
             copy / "packages",
-            ignore=shutil.ignore_patterns("__pycache__", "newsfragments", "*.so", "build"),
+            # bytecode goes along: it is known to be stale by the time of its source
+            ignore=shutil.ignore_patterns("newsfragments", "*.so", "build"),
         )
         if mutant is not None:
             (copy / mutant.file).write_text(mutant.changed_text(copy))
@@ -157,9 +159,9 @@ def run_test(
         return _run(
             [
                 *(sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"),
-                *(f"--timeout={TEST_SECONDS_MAX}", test),
+                *(f"--timeout={TEST_SECONDS_MAX}", *tests),
             ],
-            environment, root,
+            environment, root, RUN_SECONDS_MAX if len(tests) == 1 else ALL_SECONDS_MAX,
         )  # fmt: skip
 
 
@@ -212,11 +214,13 @@ def _require_copy_is_imported(
         raise MutantError(f"Python does not import the copy of the packages but {found.output}")
 
 
-def _run(command: Sequence[str], environment: dict[str, str], directory: Path) -> Outcome:
+def _run(
+    command: Sequence[str], environment: dict[str, str], directory: Path, seconds_max: float = RUN_SECONDS_MAX
+) -> Outcome:
     begin = time.monotonic()
     try:
         done = subprocess.run(
-            command, cwd=directory, env=environment, timeout=RUN_SECONDS_MAX,
+            command, cwd=directory, env=environment, timeout=seconds_max,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
     except subprocess.TimeoutExpired as error:
@@ -246,20 +250,36 @@ def main(arguments: Sequence[str] | None = None, root: Path = REPOSITORY) -> int
         return 2
 
 
+def _run_without_bugs(
+    root: Path, tests: Sequence[tuple[str, bool]], extension: Path | None, pool: ThreadPoolExecutor
+) -> list[tuple[str, Outcome]]:
+    """All tests of a data plane in one process, which saves a minute; each alone if one does not pass."""
+
+    def run(some: Sequence[str], compiled: bool) -> Outcome:
+        return run_tests(root, some, None, compiled=compiled, extension=extension)
+
+    def run_all(compiled: bool) -> list[tuple[str, Outcome]]:
+        some = [test for test, needs_compiled in tests if needs_compiled is compiled]
+        together = run(some, compiled) if some else None
+        if together is None or together.code == pytest.ExitCode.OK:
+            return [(test, together) for test in some if together is not None]
+        return [(test, run([test], compiled)) for test in some]
+
+    return [pair for pairs in pool.map(run_all, (False, True)) for pair in pairs]
+
+
 def _report(mutants: Sequence[Mutant], root: Path) -> int:
     for mutant in mutants:
         mutant.changed_text(root)  # one that does not fit is said before anything runs
     tests = list(dict.fromkeys((mutant.test, mutant.is_compiled) for mutant in mutants))
     with _extension(root, mutants) as extension, ThreadPoolExecutor(PROCESSES) as pool:
-        healthy = list(
-            pool.map(lambda one: run_test(root, one[0], None, compiled=one[1], extension=extension), tests)
-        )
+        healthy = _run_without_bugs(root, tests, extension, pool)
         outcomes = list(
-            pool.map(lambda mutant: run_test(root, mutant.test, mutant, compiled=mutant.is_compiled), mutants)
+            pool.map(lambda one: run_tests(root, [one.test], one, compiled=one.is_compiled), mutants)
         )
 
     failed = False
-    for (test, _), outcome in zip(tests, healthy, strict=True):
+    for test, outcome in healthy:
         if outcome.code != pytest.ExitCode.OK:
             failed = True
             print(f"{test} does not pass without any bug (exit {outcome.code}):\n{_shown(outcome)}")
