@@ -229,6 +229,7 @@ print(full - before, memory() - before)
 """
 
 
+@pytest.mark.slow  # it measures, and sanitizers keep memory back
 def test_memory_that_was_needed_once_is_given_back_but_for_a_bound() -> None:
     full, afterwards = map(int, run_apart(HELD_AFTERWARDS).split())
 
@@ -439,6 +440,7 @@ print(memory() - before)
 """
 
 
+@pytest.mark.slow  # it measures, and sanitizers keep memory back
 @pytest.mark.parametrize("use", [SERVERS, WITH_OUTPUT_IN_HAND], ids=["servers", "with-output-in-hand"])
 def test_two_hundred_planes_that_came_and_went_leave_no_memory_behind(use: str) -> None:
     program = COME_AND_GO.replace("{use}", use.strip().replace("\n", "\n    "))
