@@ -113,7 +113,7 @@ def spec(session: nox.Session) -> None:
 @nox.session(default=False)
 def mutants(session: nox.Session) -> None:
     """Plant each bug of tests/mutants/mutants.toml and require its test to fail."""
-    install(session, "test")
+    install(session, "test", "mutants")
     session.run("python", "-m", "tests.mutants.run", *session.posargs)
 
 

@@ -10,7 +10,7 @@ from natscore.effects import Continue, PauseReading, ResumeReading
 from natscore.events import BytesReceived, TurnGranted
 from natscore.facts import SubscriptionsChanged
 from natscore.testing import World
-from natscore.turn import RUN_COST
+from natscore.turn import RUN_COST, STEP_COST
 from tests.simulation.clients import QUIET, filled, quiet_client
 from tests.simulation.watching import appended, event_names, note_counts, outputs, removals, requests
 from tests.support.blocks import memory_of
@@ -326,7 +326,7 @@ def test_match_that_leads_nowhere_is_weighed() -> None:
 
     producer.send(b"".join(b"PUB " + b"a." * 10 + b"%d 0\r\n\r\n" % n for n in range(500)))
 
-    assert len(turns) >= 500 * 2 * (1 << 10) * 32 // TURN_OUTPUT
+    assert len(turns) >= 500 * 2 * (1 << 10) * STEP_COST // TURN_OUTPUT
 
 
 def test_subscriptions_that_get_nothing_are_weighed() -> None:

@@ -67,7 +67,7 @@ def test_a_plan_knows_whether_two_receivers_share_an_outbox(
     assert plan.distinct is distinct
 
 
-def test_what_a_message_weighs_beside_its_bytes_is_steps_and_sids() -> None:
+def test_what_a_message_weighs_beside_its_bytes_is_steps_draws_and_sids() -> None:
     plan = compile_plan(
         (node_of(subscription(1, b"12"), subscription(2, b"1", b"q"), subscription(3, b"1234", b"q")),)
     )

@@ -864,6 +864,8 @@ cdef class Sublist:
             raise MemoryError
         for number in range(made.node_count):
             view = nodes[number]
+            if view is None:
+                raise TypeError("a plan is installed for nodes of this data plane")
             node = self._find(view.subject)
             if node == NULL:
                 raise ValueError("a plan is installed for nodes that exist")

@@ -244,7 +244,11 @@ class Server:
             else:
                 self._guard(session, self._parse)
         finally:
-            source.keep()
+            self._guard(session, self._keep)
+
+    def _keep(self, session: Session) -> None:
+        """Own what is unparsed, for which there may be no memory."""
+        session.connection.source.keep()
 
     def _connection_closed(self, event: ConnectionClosed) -> None:
         session = self._known(event.cid)
