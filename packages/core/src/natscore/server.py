@@ -331,6 +331,9 @@ class Server:
                 self._settle_traffic(session)
                 if session.phase is Phase.CLOSING:  # what it sent itself was too much for it
                     return
+                if stop is Stop.MISS:  # of nodes that may be gone: it is looked for again
+                    source.missed = ()
+                    continue
             if stop is Stop.NEED_DATA:
                 break
             if stop is Stop.OPS:
