@@ -12,10 +12,12 @@ import hmac
 from dataclasses import field
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
+from natscore.account.permissions import EVERYTHING
 from natscore.state import GLOBAL_ACCOUNT
 from natscore.values import value
 
 if TYPE_CHECKING:
+    from natscore.account.permissions import Permissions
     from natscore.events import Address, Instant
     from natscore.options import Options
     from natscore.wire.connect import ConnectOptions
@@ -49,6 +51,7 @@ class Accept:
     """The client is who it says; it belongs to this account."""
 
     account: str = GLOBAL_ACCOUNT
+    permissions: Permissions = EVERYTHING
 
 
 @value

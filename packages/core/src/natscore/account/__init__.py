@@ -1,0 +1,1 @@
+"""What belongs to an account, and what its users may do."""
