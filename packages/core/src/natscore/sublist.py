@@ -329,7 +329,9 @@ class SubjectTable:
         self._reserved = reserved  # prefixes that connections of this table must not publish to
         self._allow = allow  # what they may publish to; None: everything that is not denied
         self._deny = deny
-        self._refusal = refusal
+        # Of no epoch: what is subscribed does not change it. And not `refusal.entry`, for that plan is
+        # shared with the tables of other accounts, whose epochs are others.
+        self._refusal = Entry(refusal, Epoch(_EPOCHS))
         self._young: dict[bytes, Entry] = {}
         self._old: dict[bytes, Entry] = {}
         sublist.tables.append(self)
@@ -346,15 +348,14 @@ class SubjectTable:
         if entry is not None and entry.value == entry.epoch.value:
             self._keep(subject, entry)
             return entry.plan
-        sublist = self.sublist
-        plan: Plan[Subscription] | None
         if self._refuses(subject):
-            plan = self._refusal
-        else:
-            nodes = tuple(sublist.match(subject))
-            plan = sublist.plan_of(nodes, subject)
-            if plan is None:
-                return nodes
+            self._keep(subject, self._refusal)
+            return self._refusal.plan
+        sublist = self.sublist
+        nodes = tuple(sublist.match(subject))
+        plan = sublist.plan_of(nodes, subject)
+        if plan is None:
+            return nodes
         epoch = sublist.epochs[epoch_index(subject.partition(b".")[0])]
         self._keep(subject, plan.entry(epoch, sublist.anywhere))
         return plan
