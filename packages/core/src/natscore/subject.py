@@ -48,10 +48,13 @@ def matches(pattern: bytes, subject: bytes) -> bool:
     """Whether a subscription to `pattern` gets a message published to `subject`.
 
     Wildcards in `subject` are plain tokens, as in the interest table: `foo.*`
-    is matched by `*.*` and not by `foo.bar`. The sublist answers the same
-    question for many patterns at once.
+    is matched by `*.*` and not by `foo.bar`; and a subject with an empty token
+    is not matched by anything. The sublist answers the same question for many
+    patterns at once.
     """
     wanted, given = pattern.split(b"."), subject.split(b".")
+    if b"" in given:
+        return False
     for index, token in enumerate(wanted):
         if token == REST and index == len(wanted) - 1:
             return len(given) > index
