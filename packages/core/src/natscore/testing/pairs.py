@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from natscore.account import permissions
+    from natscore.account.permissions import DeliveryFilter
     from natscore.errors import Violation
     from natscore.events import ConnectionId
     from natscore.plane import (
@@ -225,7 +225,7 @@ class PairedSubscription:
         self.queue = agree(outbox, "queue of a subscription", first.queue, second.queue)
 
     max = _Written[int]()
-    filter = _Written["permissions.DeliveryFilter | None"]()
+    filter: _Written[DeliveryFilter | None] = _Written()
     delivered = _Read[int]()
     live = _Read[bool]()
 
