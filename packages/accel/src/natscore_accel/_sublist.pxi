@@ -852,10 +852,14 @@ cdef class Sublist:
         return PyDict_GetItem(self._plans, self._key_of(self._found, self._found_count, subject, size))
 
     cdef bytes _key_of(self, NodeData **nodes, Py_ssize_t count, const char *subject, Py_ssize_t size):
-        """The nodes, and the subject if what is done with a message depends on that as well."""
+        """The nodes, and the subject if what is done with a message depends on that as well.
+
+        With a subject, the number of nodes stands before them: no subject is taken for one node more.
+        A key of nodes alone starts with an aligned address, so never with a colon.
+        """
         cdef bytes key = PyBytes_FromStringAndSize(<char *> nodes, count * <Py_ssize_t> sizeof(NodeData *))
         if are_particular(nodes, count):
-            key += b"\0" + PyBytes_FromStringAndSize(subject, size)
+            return b":%d:%b%b" % (count, key, PyBytes_FromStringAndSize(subject, size))
         return key
 
     cdef CompiledPlan install(self, tuple nodes, object plan, bytes subject):
