@@ -97,6 +97,13 @@ def simulate(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def oracle(session: nox.Session) -> None:
+    """Judge random permissions by the specification: `nox -s oracle -- --cases 1000000`."""
+    install(session, "test")
+    session.run("python", "-m", "tests.oracle.run", *session.posargs)
+
+
+@nox.session(default=False)
 def interop(session: nox.Session) -> None:
     """Run real clients and the conformance vectors, against this server and the Go servers."""
     install(session, "test")

@@ -45,7 +45,7 @@ __all__ = [
 
 CHOICES: Final = ("auto", "pure", "compiled", "paired", "twins")
 
-_AUTOMATIC: Final = ("unit/core", "simulation", "properties", "conformance")  # below tests/
+_AUTOMATIC: Final = ("unit/core", "simulation", "properties", "conformance", "oracle")  # below tests/
 _DEFAULTS: Final = (World.__init__, Server.__init__, replay)
 
 _chosen: list[Callable[[Xorshift64], DataPlane]] = [PureDataPlane]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, get_args
 
 import pytest
 
+from natscore.account.permissions import EVERYTHING, DeliveryFilter, Permissions, Rules, SubscribeRules
 from natscore.dataplane import PureDataPlane
 from natscore.entropy import Xorshift64
 from natscore.errors import CloseReason
@@ -24,6 +25,7 @@ from natscore.facts import (
 )
 from natscore.options import Options
 from natscore.state import Audience, Connection, State
+from natscore.sublist import SubjectTable, Sublist
 from natscore.wire.connect import ConnectOptions
 from tests.support.pure import pure_source
 
@@ -244,3 +246,113 @@ def test_a_summary_is_made_of_values_and_tells_states_apart() -> None:
     assert state_after(*facts, SubscriptionsChanged(CID, limited=((b"1", 3),))).summary() != (
         state_after(*facts).summary()
     )
+
+
+# -- permissions -----------------------------------------------------------------------------------
+
+OTHER_CID = ConnectionId(6)
+NARROW = Permissions(Rules((b"a.*",), (b"a.b",)))
+
+
+def accepted(cid: ConnectionId) -> ConnectionAccepted:
+    return ConnectionAccepted(cid, ConnectionKind.CLIENT, Address("10.0.0.1", 40_000), awaits_login=True)
+
+
+def connected(
+    cid: ConnectionId = CID, permissions: Permissions = EVERYTHING, account: str = "A"
+) -> ClientConnected:
+    return ClientConnected(cid, account, ConnectOptions(), permissions)
+
+
+def tables_of(state: State) -> dict[str, list[SubjectTable]]:
+    """The look-up tables of each account: those that are told of new literals."""
+    tables = {}
+    for name, account in state.accounts.items():
+        assert isinstance(account.sublist, Sublist)
+        tables[name] = account.sublist.tables
+    return tables
+
+
+def test_connections_with_equal_rules_look_up_in_one_table() -> None:
+    equal = Permissions(Rules((b"a.*",), (b"a.b",)), SubscribeRules(deny=((b"x", None),)))
+    state = state_after(
+        accepted(CID), accepted(OTHER_CID), connected(CID, NARROW), connected(OTHER_CID, equal)
+    )
+    first, second = state.connections[CID], state.connections[OTHER_CID]
+
+    assert first.table is second.table is pure_source(first.source).table
+    assert first.table is not first.account.table
+    assert len(tables_of(state)["A"]) == 2
+
+
+def test_whoever_may_publish_anything_has_the_table_of_the_account() -> None:
+    unrestricted = Permissions(Rules(), SubscribeRules(()))
+
+    connection = connection_after(ACCEPTED, connected(permissions=unrestricted))
+
+    assert connection.table is connection.account.table
+
+
+def test_other_rules_and_other_accounts_have_tables_of_their_own() -> None:
+    state = state_after(accepted(CID), accepted(OTHER_CID), connected(CID, NARROW))
+    state.fold(connected(OTHER_CID, Permissions(Rules((b"a.*",)))))
+    elsewhere = ConnectionId(7)
+    state.fold(accepted(elsewhere))
+    state.fold(connected(elsewhere, NARROW, "B"))
+
+    assert len({id(connection.table) for connection in state.connections.values()}) == 3
+    assert [len(tables) for tables in tables_of(state).values()] == [1, 3, 2]
+
+
+def test_a_table_stays_while_somebody_publishes_through_it() -> None:
+    state = state_after(
+        accepted(CID), accepted(OTHER_CID), connected(CID, NARROW), connected(OTHER_CID, NARROW)
+    )
+    tables = tables_of(state)["A"]
+    shared = state.connections[CID].table
+
+    state.fold(ConnectionEnded(CID, CloseReason.CLIENT_CLOSED))
+    state.fold(ConnectionForgotten(CID))
+    assert tables == [state.accounts["A"].table, shared]
+
+    state.fold(connected(OTHER_CID, EVERYTHING))
+    assert tables == [state.accounts["A"].table]
+
+    state.fold(connected(OTHER_CID, NARROW))
+    assert len(tables) == 2
+    assert state.connections[OTHER_CID].table is not shared
+
+
+def test_a_connection_that_moves_leaves_the_table_of_the_first_account() -> None:
+    state = state_after(accepted(CID), connected(CID, NARROW), connected(CID, NARROW, "B"))
+
+    assert [len(tables) for tables in tables_of(state).values()] == [1, 1, 2]
+
+
+def test_a_second_connect_with_equal_rules_leaves_one_table() -> None:
+    state = state_after(accepted(CID), connected(CID, NARROW), connected(CID, NARROW))
+
+    assert len(tables_of(state)["A"]) == 2
+
+
+def test_a_table_that_was_left_is_not_told_of_new_literals() -> None:
+    state = state_after(accepted(CID), accepted(OTHER_CID), connected(OTHER_CID), connected(CID, NARROW))
+    left = state.connections[CID].table
+    assert isinstance(left, SubjectTable)
+    left.look_up(b"b")
+    state.fold(connected(CID, EVERYTHING))
+    assert len(left) == 1
+
+    state.fold(SubscriptionsChanged(OTHER_CID, added=(Wanted(b"1", b"b", None),)))
+
+    assert len(left) == 1
+
+
+def test_a_subscription_gets_its_filter_when_it_is_made() -> None:
+    rules = SubscribeRules(deny=((b"a.b", None),))
+    state = state_after(accepted(CID), connected(CID, Permissions(subscribe=rules)))
+
+    state.fold(SubscriptionsChanged(CID, added=(Wanted(b"1", b"a.*", b"q"), Wanted(b"2", b"c.*", None))))
+
+    filters = [one.filter for one in state.connections[CID].subscriptions.values()]
+    assert filters == [DeliveryFilter((b"a.b",)), None]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import pytest
 
-from natscore.subject import has_wildcard, is_valid, is_valid_literal, matches
+from natscore.subject import has_wildcard, is_valid, is_valid_literal, matches, overlap
 
 VALID = [
     b"foo", b"foo.bar", b"*", b">", b"foo.*", b"foo.>", b"*.*.>", b"foo*", b"a.>>", b"a.**", b">a", b"a>.b",
@@ -74,3 +76,63 @@ def test_a_pattern_matches(pattern: bytes, subject: bytes) -> None:
 )
 def test_a_pattern_does_not_match(pattern: bytes, subject: bytes) -> None:
     assert not matches(pattern, subject)
+
+
+@pytest.mark.spec("client-protocol 7.3", "client-protocol 21")
+@pytest.mark.parametrize("subject", [b"a..b", b".a", b"a.", b".", b""])
+def test_a_subject_with_an_empty_token_is_matched_by_nothing(subject: bytes) -> None:
+    assert not any(matches(pattern, subject) for pattern in (b">", b"*", b"*.*", b"a.>", b"*.*.*"))
+
+
+@pytest.mark.spec("client-protocol 21")
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (b"foo", b"foo"),
+        (b"foo", b"*"),
+        (b"foo.bar", b"foo.>"),
+        (b"foo.*", b"*.bar"),
+        (b"q.>", b"*.x"),
+        (b">", b"a.b.c"),
+        (b">", b"*"),
+        (b"a.*.c", b"a.b.>"),
+        (b"a.>", b"*.*.*"),
+        (b"*.b.>", b"a.>"),
+    ],
+)
+def test_two_patterns_overlap(one: bytes, other: bytes) -> None:
+    assert overlap(one, other)
+    assert overlap(other, one)
+
+
+@pytest.mark.spec("client-protocol 21")
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (b"foo", b"bar"),
+        (b"foo", b"foo.bar"),
+        (b"foo", b"foo.>"),
+        (b"*", b"*.>"),
+        (b"foo.*", b"foo.*.*"),
+        (b"foo.*", b"bar.*"),
+        (b"a.*.c", b"a.b.d"),
+        (b"a.b.>", b"a.b"),
+        (b"a.b.>", b"*.c.>"),
+        (b"foo*", b"foo"),
+    ],
+)
+def test_two_patterns_do_not_overlap(one: bytes, other: bytes) -> None:
+    assert not overlap(one, other)
+    assert not overlap(other, one)
+
+
+def test_patterns_overlap_when_a_subject_is_matched_by_both() -> None:
+    subjects = [b".".join(row) for size in range(1, 5) for row in product((b"a", b"b"), repeat=size)]
+    tokens = (b"a", b"b", b"*", b">")
+    patterns = [
+        one for size in range(1, 4) for row in product(tokens, repeat=size) if is_valid(one := b".".join(row))
+    ]
+    matched = {pattern: {one for one in subjects if matches(pattern, one)} for pattern in patterns}
+
+    for one, other in product(patterns, repeat=2):
+        assert overlap(one, other) is bool(matched[one] & matched[other]), (one, other)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from natscore import sublist as sublist_module
+from natscore.account.permissions import DeliveryFilter
 from natscore.dataplane import PureDataPlane
 from natscore.entropy import Xorshift64
 from natscore.events import ConnectionId
@@ -29,8 +30,12 @@ class Table:
         self.table: SubjectTable = self.plane.table(self.sublist, (b"_GR_.", b"$NRG."))
         self.misses = 0
 
-    def add(self, subject: bytes, sid: bytes = b"1", queue: bytes | None = None) -> Subscription:
+    def add(
+        self, subject: bytes, sid: bytes = b"1", queue: bytes | None = None, deny: bytes | None = None
+    ) -> Subscription:
         subscription = self.plane.subscription(self.plane.outbox(ConnectionId(5)), sid, subject, queue)
+        if deny is not None:
+            subscription.filter = DeliveryFilter((deny,))
         self.sublist.insert(subscription)
         return subscription
 
@@ -39,8 +44,8 @@ class Table:
         if isinstance(found, Plan):
             return found
         self.misses += 1
-        plan = compile_plan(found)
-        self.plane.install(self.table, found, plan)
+        plan = compile_plan(found, subject)
+        self.plane.install(self.table, found, plan, subject)
         return plan
 
     def sids(self, subject: bytes) -> list[bytes]:
@@ -343,3 +348,119 @@ def test_a_plan_that_is_void_is_not_kept_alive_by_the_table(table: Table) -> Non
     alive = [one for one in gc.get_objects() if isinstance(one, Plan) and len(one.local) > 1]
 
     assert len([plan for plan in alive if plan.local[0].outbox.queue is table.plane.ready]) == 1
+
+
+# -- rules and filters -----------------------------------------------------------------------------
+
+
+def rules_of(table: Table, *patterns: bytes) -> Sublist:
+    rules = table.plane.sublist()
+    for pattern in patterns:
+        rules.insert(table.plane.subscription(table.plane.outbox(ConnectionId(0)), b"", pattern, None))
+    return rules
+
+
+@pytest.mark.spec("client-protocol 18.2")
+@pytest.mark.parametrize(
+    ("allow", "deny", "refused"),
+    [
+        (None, [b"a"], [b"a"]),
+        ([b"a"], None, [b"b", b"a.b"]),
+        ([], None, [b"a", b"b", b"a.b"]),
+        ([b">"], [b"*"], [b"a", b"b"]),
+        ([b"a", b"*.*"], [b"a.*"], [b"b", b"a.b"]),
+    ],
+)
+def test_a_table_with_rules_refuses_what_they_do_not_permit(
+    table: Table, allow: list[bytes] | None, deny: list[bytes] | None, refused: list[bytes]
+) -> None:
+    table.add(b">")
+    table.table = table.plane.table(
+        table.sublist,
+        (),
+        rules_of(table, *allow) if allow is not None else None,
+        rules_of(table, *deny) if deny is not None else None,
+    )
+
+    for _ in range(3):
+        assert [one for one in (b"a", b"b", b"a.b") if table.plan(one).refuses] == refused
+
+
+@pytest.mark.spec("client-protocol 18.2")
+def test_a_refusal_in_one_account_stays_one_whatever_another_does(table: Table) -> None:
+    other = table.plane.sublist()
+    tables = [table.table, table.plane.table(other, (b"_GR_.",))]
+
+    for number in range(4):
+        pattern = b"_GR_.*.%d" % number  # one account is told of a new pattern, and then of another
+        other.insert(table.plane.subscription(table.plane.outbox(ConnectionId(6)), b"1", pattern, None))
+        for one in tables:
+            found = one.look_up(b"_GR_.a")
+            assert isinstance(found, Plan)
+            assert found.refuses
+
+
+@pytest.mark.spec("client-protocol 18.3")
+@pytest.mark.parametrize("queue", [None, b"q"])
+def test_a_subject_has_a_plan_of_its_own_where_a_filter_may_deny_it(
+    table: Table, queue: bytes | None
+) -> None:
+    table.add(b"a.*", b"1")
+    table.add(b"a.*", b"2", queue, deny=b"a.b")
+
+    for _ in range(3):
+        denied, admitted = table.plan(b"a.b"), table.plan(b"a.c")
+        assert (denied.receivers, admitted.receivers) == (1, 2)
+        assert denied is not table.plan(b"a.d") is not admitted
+    assert table.misses == 3
+
+
+@pytest.mark.spec("client-protocol 18.3")
+def test_one_filter_makes_all_plans_of_its_node_particular_and_no_others(table: Table) -> None:
+    table.add(b"*", b"1")
+    table.add(b"b", b"2", deny=b"a")
+    table.add(b">", b"3", deny=b"x.y")
+
+    assert table.sids(b"x.y") == []
+    assert table.sids(b"x.z") == [b"3"]
+    assert table.sids(b"b") == [b"2", b"3", b"1"]
+    assert table.sids(b"c") == [b"3", b"1"]
+    assert table.misses == 4
+
+
+@pytest.mark.spec("client-protocol 18.3")
+def test_subjects_share_a_plan_again_when_the_last_filter_is_gone(table: Table) -> None:
+    table.add(b"a.*", b"1")
+    first, second = table.add(b"a.*", b"2", deny=b"a.b"), table.add(b"a.*", b"3", b"q", deny=b"a.c")
+    assert (table.sids(b"a.b"), table.sids(b"a.c")) == ([b"1"], [b"1", b"2"])
+
+    table.sublist.remove(first)
+    assert table.plan(b"a.b") is not table.plan(b"a.c")
+
+    table.sublist.remove(second)
+    assert table.plan(b"a.b") is table.plan(b"a.c")
+    assert table.sids(b"a.d") == [b"1"]
+
+
+def test_a_first_filter_voids_the_plan_that_all_subjects_shared(table: Table) -> None:
+    table.add(b"a.*", b"1")
+    assert [table.sids(b"a.b"), table.sids(b"a.c")] * 2 == [[b"1"]] * 4
+
+    table.add(b"a.*", b"2", deny=b"a.b")
+
+    assert (table.sids(b"a.b"), table.sids(b"a.c")) == ([b"1"], [b"1", b"2"])
+
+
+def test_particular_plans_are_among_those_that_are_bounded(
+    table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sublist_module, "_PLANS_MAX", 3)
+    table.add(b"*", b"1", deny=b"5")
+
+    for _ in range(2):
+        for number in range(10):
+            assert table.sids(b"%d" % number) == ([] if number == 5 else [b"1"])
+    node = table.sublist.node(b"*")
+
+    assert node is not None
+    assert len(node.plans) == 3

@@ -200,6 +200,7 @@ cdef class Subscription:
     cdef readonly bytes queue
     cdef void *_at
     cdef public long long delivered
+    cdef public object filter     # what it does not get, although it matches, or None; set before it is inserted
     cdef int _max
     cdef uint32_t _index          # among the members of its node or group
     cdef unsigned char _place
@@ -268,6 +269,7 @@ cdef class Source:
     cdef public bytes stepped
     cdef public list ops
     cdef public tuple missed
+    cdef readonly bytes missed_subject
     cdef public object violation
     cdef public long long pings
     cdef public long long messages
@@ -296,6 +298,7 @@ cdef class Source:
         self.stepped = b""
         self.ops = []
         self.missed = ()
+        self.missed_subject = b""
         self._need = 1
 
     def __dealloc__(self):

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterator, Mapping
 
 from natscore import plane
+from natscore.account.permissions import DeliveryFilter
 from natscore.entropy import Xorshift64
 from natscore.errors import Violation
 from natscore.events import ConnectionId
@@ -35,6 +36,7 @@ class Outbox:
 
 class Subscription:
     max: int
+    filter: DeliveryFilter | None
     @property
     def outbox(self) -> Outbox: ...
     @property
@@ -88,6 +90,8 @@ class Source:
     ops: list[tuple[bytes, list[bytes]]]
     missed: tuple[Node, ...]
     @property
+    def missed_subject(self) -> bytes: ...
+    @property
     def cid(self) -> ConnectionId: ...
     @property
     def outbox(self) -> Outbox: ...
@@ -135,7 +139,14 @@ class CompiledDataPlane:
     ) -> Source: ...
     def bind(self, source: plane.Source, table: plane.SubjectTable) -> None: ...
     def sublist(self) -> Sublist: ...
-    def table(self, sublist: plane.Sublist, reserved: tuple[bytes, ...]) -> SubjectTable: ...
+    def table(
+        self,
+        sublist: plane.Sublist,
+        reserved: tuple[bytes, ...],
+        allow: plane.Sublist | None = None,
+        deny: plane.Sublist | None = None,
+    ) -> SubjectTable: ...
+    def retire(self, table: plane.SubjectTable) -> None: ...
     def subscription(
         self, outbox: plane.Outbox, sid: bytes, subject: bytes, queue: bytes | None
     ) -> Subscription: ...
@@ -144,6 +155,7 @@ class CompiledDataPlane:
         table: plane.SubjectTable,
         nodes: tuple[plane.Node[plane.Subscription], ...],
         plan: Plan[plane.Subscription],
+        subject: bytes = b"",
     ) -> None: ...
     def begin_turn(self, output_max: int) -> None: ...
     def spend(self, cost: int) -> bool: ...

@@ -99,17 +99,21 @@ cdef class CompiledDataPlane(Delivery):
         """The subscriptions of a new account."""
         return Sublist()
 
-    def table(self, sublist, reserved):
+    def table(self, sublist, reserved, allow=None, deny=None):
         """A look-up table over `sublist` for connections with equal rights."""
-        return SubjectTable(sublist, reserved, self._refusal)
+        return SubjectTable(sublist, reserved, self._refusal, allow, deny)
+
+    def retire(self, SubjectTable table not None):
+        """A table that nobody will look anything up in again."""
+        table.sublist.tables.remove(table)
 
     def subscription(self, outbox, sid, subject, queue):
         """A new subscription, not yet in any sublist."""
         return Subscription(outbox, sid, subject, queue)
 
-    def install(self, SubjectTable table not None, tuple nodes not None, plan):
-        """Answer a MISS: from now on messages that match `nodes` are delivered by `plan`."""
-        table.sublist.install(nodes, plan)
+    def install(self, SubjectTable table not None, tuple nodes not None, plan, bytes subject not None=b""):
+        """Answer a MISS: from now on messages to `subject` that match `nodes` are delivered by `plan`."""
+        table.sublist.install(nodes, plan, subject)
 
     @property
     def left(self):
@@ -295,6 +299,7 @@ cdef class CompiledDataPlane(Delivery):
                 found = source.table.look_up_text(op.subject, op.subject_size)
                 if found == NULL:
                     source.missed = sublist.found_nodes()
+                    source.missed_subject = PyBytes_FromStringAndSize(op.subject, op.subject_size)
                     stop = MISS
                     break
                 plan = <CompiledPlan> found
@@ -545,6 +550,7 @@ cdef class CompiledDataPlane(Delivery):
         if plan == NULL:
             _put_back(source, p, in_own)
             source.missed = source.table.sublist.found_nodes()
+            source.missed_subject = PyBytes_FromStringAndSize(found[0].data, found[0].size)
             return MISS
         if count == sizes + 2:
             reply, reply_size = found[1].data, found[1].size

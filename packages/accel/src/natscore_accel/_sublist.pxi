@@ -35,6 +35,7 @@ cdef struct NodeData:
     PyObject *plans           # dict of the plans made of it and others, or NULL
     uint32_t hash
     uint32_t length
+    uint32_t particular       # members with a filter
     bint is_pattern
 
 
@@ -595,6 +596,7 @@ cdef class Sublist:
                 found = (<dict> node.queues)[subscription.queue] = Group.__new__(Group)
             group = found
             add_member(&group.members, subscription)
+        node.particular += subscription.filter is not None
         subscription._at = node
         subscription._place = IN_NODE
         Py_DECREF(subject)
@@ -608,6 +610,7 @@ cdef class Sublist:
             raise ValueError("a subscription that is not there is not removed")
         node = <NodeData *> subscription._at
         self._void(node)
+        node.particular -= subscription.filter is not None
         subscription._at = NULL
         subscription._place = GONE
         subscription.live = False
@@ -842,16 +845,24 @@ cdef class Sublist:
 
     # -- plans
 
-    cdef PyObject *plan_of_found(self) except? NULL:
+    cdef PyObject *plan_of_found(self, const char *subject, Py_ssize_t size) except? NULL:
         """The plan made of exactly the nodes that the last match found, borrowed; NULL: there is none."""
-        if self._found_count == 1:
+        if self._found_count == 1 and not self._found[0].particular:
             return self._found[0].plan
-        return PyDict_GetItem(self._plans, self._key_of(self._found, self._found_count))
+        return PyDict_GetItem(self._plans, self._key_of(self._found, self._found_count, subject, size))
 
-    cdef bytes _key_of(self, NodeData **nodes, Py_ssize_t count):
-        return PyBytes_FromStringAndSize(<char *> nodes, count * <Py_ssize_t> sizeof(NodeData *))
+    cdef bytes _key_of(self, NodeData **nodes, Py_ssize_t count, const char *subject, Py_ssize_t size):
+        """The nodes, and the subject if what is done with a message depends on that as well.
 
-    cdef CompiledPlan install(self, tuple nodes, object plan):
+        With a subject, the number of nodes stands before them: no subject is taken for one node more.
+        A key of nodes alone starts with an aligned address, so never with a colon.
+        """
+        cdef bytes key = PyBytes_FromStringAndSize(<char *> nodes, count * <Py_ssize_t> sizeof(NodeData *))
+        if are_particular(nodes, count):
+            return b":%d:%b%b" % (count, key, PyBytes_FromStringAndSize(subject, size))
+        return key
+
+    cdef CompiledPlan install(self, tuple nodes, object plan, bytes subject):
         """Remember a plan until one of its nodes changes, or it is the oldest of too many."""
         cdef CompiledPlan made = CompiledPlan.__new__(CompiledPlan)
         cdef NodeData *node
@@ -870,14 +881,16 @@ cdef class Sublist:
             if node == NULL:
                 raise ValueError("a plan is installed for nodes that exist")
             made.nodes[number] = node
-        if made.node_count == 1:
+        if made.node_count == 1 and not made.nodes[0].particular:
             node = made.nodes[0]
             Py_XDECREF(node.plan)
             Py_INCREF(made)
             node.plan = <PyObject *> made
             return made
         made.places = PLACES_OF_A_NODE * made.node_count + plan.receivers
-        made.key = self._key_of(made.nodes, made.node_count)
+        made.key = self._key_of(
+            made.nodes, made.node_count, PyBytes_AS_STRING(subject), PyBytes_GET_SIZE(subject)
+        )
         self._places += made.places
         while self._plans and (len(self._plans) >= PLANS_MAX or self._places > PLACES_MAX):
             self._forget(next(iter(self._plans.values())))
@@ -915,6 +928,15 @@ cdef class Sublist:
                 Py_DECREF(<object> node.plans)
                 node.plans = NULL
         return 0
+
+
+cdef bint are_particular(NodeData **nodes, Py_ssize_t count) noexcept:
+    """Whether a member of these nodes does not get every subject that its node matches."""
+    cdef Py_ssize_t number
+    for number in range(count):
+        if nodes[number].particular:
+            return True
+    return False
 
 
 cdef inline int epoch_of(const char *token, Py_ssize_t size) noexcept:
@@ -1037,10 +1059,17 @@ cdef class SubjectTable:
     cdef readonly Sublist sublist
     cdef tuple _reserved
     cdef CompiledPlan _refusal
+    cdef Sublist _allow
+    cdef Sublist _deny
     cdef Generation _young
     cdef Generation _old
 
-    def __cinit__(self, Sublist sublist not None, tuple reserved not None, CompiledPlan refusal not None):
+    def __cinit__(
+        self, Sublist sublist not None, tuple reserved not None, CompiledPlan refusal not None,
+        Sublist allow, Sublist deny,
+    ):
+        self._allow = allow
+        self._deny = deny
         self.sublist = sublist
         self._reserved = reserved
         self._refusal = refusal
@@ -1067,17 +1096,24 @@ cdef class SubjectTable:
             found = line.plan
             self._keep(hashed, subject, size, found, line.epoch)
             return found
-        if self._is_reserved(subject, size):
+        if self._refuses(subject, size):
             found = <PyObject *> self._refusal
         else:
             sublist.match_text(subject, size)
-            found = sublist.plan_of_found()
+            found = sublist.plan_of_found(subject, size)
             if found == NULL:
                 return NULL
         epoch = epoch_of(subject, token_end(subject, 0, size))
         watched = (<CompiledPlan> found).watches(epoch)
         self._keep(hashed, subject, size, found, watched)
         return found
+
+    cdef bint _refuses(self, const char *subject, Py_ssize_t size) except -1:
+        return (
+            self._is_reserved(subject, size)
+            or (self._allow is not None and self._allow.match_text(subject, size) == 0)
+            or (self._deny is not None and self._deny.match_text(subject, size) != 0)
+        )
 
     cdef bint _is_reserved(self, const char *subject, Py_ssize_t size) noexcept:
         cdef Py_ssize_t number, length

@@ -14,10 +14,12 @@ import hmac
 from dataclasses import field
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
+from natscore.account.permissions import EVERYTHING
 from natscore.state import GLOBAL_ACCOUNT
 from natscore.values import value
 
 if TYPE_CHECKING:
+    from natscore.account.permissions import Permissions
     from natscore.events import Address, Instant
     from natscore.options import Options
     from natscore.wire.connect import ConnectOptions
@@ -71,7 +73,7 @@ class Accept:
     """The client is who it says; it belongs to this account, and may do what its permissions allow."""
 
     account: str = GLOBAL_ACCOUNT
-    permissions: object | None = None  # as they were configured for the user; None: no restriction
+    permissions: Permissions = EVERYTHING
 
 
 @value

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from natscore.account.permissions import DeliveryFilter
     from natscore.errors import Violation
     from natscore.events import ConnectionId
     from natscore.sublist import Node, SubjectTable
@@ -145,7 +146,7 @@ class Outbox:
 class Subscription:
     """One subscription of one connection, as plans see it."""
 
-    __slots__ = ("delivered", "head", "live", "max", "node", "outbox", "queue", "sid", "subject")
+    __slots__ = ("delivered", "filter", "head", "live", "max", "node", "outbox", "queue", "sid", "subject")
 
     def __init__(self, outbox: Outbox, sid: bytes, subject: bytes, queue: bytes | None) -> None:
         self.outbox = outbox
@@ -157,6 +158,7 @@ class Subscription:
         self.max = 0  # auto-unsubscribe after this many; 0: never
         self.live = True  # false once max is reached or it is removed
         self.node: Node | None = None  # where the sublist keeps it
+        self.filter: DeliveryFilter | None = None  # what it does not get; set before it is inserted
 
 
 class Source:
@@ -178,6 +180,7 @@ class Source:
         "max_payload",
         "messages",
         "missed",
+        "missed_subject",
         "need",
         "no_responders",
         "ops",
@@ -219,6 +222,7 @@ class Source:
         self.stepped = b""  # the op that the last run performed, when stepping
         self.ops: list[tuple[bytes, list[bytes]]] = []
         self.missed: tuple[Node, ...] = ()
+        self.missed_subject = b""  # what was published to them
         self.unfinished: Iterator[None] | None = None  # a fan-out to more receivers than a turn serves
         self.violation: Violation | None = None
         self.pings = 0  # PINGs that the data plane answered

@@ -117,10 +117,23 @@ class PureDataPlane(Delivery):
         """The subscriptions of a new account."""
         return Sublist()
 
-    def table(self, sublist: plane.Sublist, reserved: tuple[bytes, ...]) -> SubjectTable:
+    def table(
+        self,
+        sublist: plane.Sublist,
+        reserved: tuple[bytes, ...],
+        allow: plane.Sublist | None = None,
+        deny: plane.Sublist | None = None,
+    ) -> SubjectTable:
         """A look-up table over `sublist` for connections with equal rights."""
         assert isinstance(sublist, Sublist)
-        return SubjectTable(sublist, reserved, self._refusal)
+        assert allow is None or isinstance(allow, Sublist)
+        assert deny is None or isinstance(deny, Sublist)
+        return SubjectTable(sublist, reserved, self._refusal, allow, deny)
+
+    def retire(self, table: plane.SubjectTable) -> None:
+        """A table that nobody will look anything up in again."""
+        assert isinstance(table, SubjectTable)
+        table.sublist.tables.remove(table)
 
     def subscription(
         self, outbox: plane.Outbox, sid: bytes, subject: bytes, queue: bytes | None
@@ -134,12 +147,13 @@ class PureDataPlane(Delivery):
         table: plane.SubjectTable,
         nodes: tuple[plane.Node[plane.Subscription], ...],
         plan: Plan[plane.Subscription],
+        subject: bytes = b"",
     ) -> None:
-        """Answer a MISS: from now on messages that match `nodes` are delivered by `plan`."""
+        """Answer a MISS: from now on messages to `subject` that match `nodes` are delivered by `plan`."""
         assert isinstance(table, SubjectTable)
         assert _are_own(nodes)
         assert _is_own(plan)
-        table.sublist.install(nodes, plan)
+        table.sublist.install(nodes, plan, subject)
 
     def begin_turn(self, output_max: int) -> None:
         """Allow `output_max` bytes of output until `run` answers TURN_OVER."""
@@ -262,7 +276,7 @@ class PureDataPlane(Delivery):
                         break
                 found = look_up(given)
                 if type(found) is tuple:
-                    source.missed = found
+                    source.missed, source.missed_subject = found, given
                     stop = Stop.MISS
                     break
                 assert isinstance(found, Plan)
@@ -457,7 +471,7 @@ class PureDataPlane(Delivery):
         found = source.table.look_up(subject)
         if isinstance(found, tuple):
             source.position = position
-            source.missed = found
+            source.missed, source.missed_subject = found, subject
             return Stop.MISS
         line = b" ".join([reply, *digits] if reply else digits) + b"\r\n"
         source.position = end

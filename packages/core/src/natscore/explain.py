@@ -42,7 +42,7 @@ def explain(
         if subject.startswith(prefix):
             return (Line(False, f"refused: clients must not publish to {prefix.decode()}>"),)
     known = state.accounts.get(account)
-    plan = compile_plan(known.sublist.match(subject) if known is not None else ())
+    plan = compile_plan(known.sublist.match(subject) if known is not None else (), subject)
     lines = [_line(state, one, publisher) for one in plan.local]
     lines += [_line(state, one, publisher) for group in plan.groups for one in group.members]
     return tuple(lines) or (Line(False, "nobody: no subscription matches"),)

@@ -12,7 +12,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
+from natscore.account.permissions import EVERYTHING
+
 if TYPE_CHECKING:
+    from natscore.account.permissions import Permissions
     from natscore.errors import CloseReason
     from natscore.events import Address, ConnectionId, ConnectionKind
     from natscore.wire.connect import ConnectOptions
@@ -48,6 +51,7 @@ class ClientConnected:
     cid: ConnectionId
     account: str
     options: ConnectOptions
+    permissions: Permissions = EVERYTHING
 
 
 @dataclass(slots=True)

@@ -9,6 +9,7 @@ live cells.
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING, Final, Generic, Never, TypeVar
 
 from natscore.sublist import Entry
@@ -33,6 +34,11 @@ S_co = TypeVar("S_co", bound="plane.Subscription", covariant=True)  # the subscr
 def _head_bytes(subscription: plane.Subscription) -> int:
     """What stands between the subject and the sizes of a message: the sid and its blanks."""
     return len(subscription.sid) + 2
+
+
+def _admitting(subscriptions: list[S], subject: bytes) -> list[S]:
+    """Those whose filter lets a message to `subject` pass."""
+    return [one for one in subscriptions if one.filter is None or one.filter.admits(subject)]
 
 
 class Group(Generic[S_co]):
@@ -116,8 +122,10 @@ class Plan(Generic[S_co]):
 _NOTHING: Final[Plan[Never]] = Plan((), ())  # stands in table lines that are void
 
 
-def compile_plan(nodes: Iterable[plane.Node[S]]) -> Plan[S]:
-    """The plan for messages that match exactly `nodes`, which are looked at and not kept.
+def compile_plan(nodes: Iterable[plane.Node[S]], subject: bytes = b"") -> Plan[S]:
+    """The plan for messages to `subject` that match exactly `nodes`, which are looked at and not kept.
+
+    It is that of every such subject, unless a subscription has a filter.
 
     Members of a queue group are merged over all nodes: `foo q` and `* q` are
     one group for `foo` (client-protocol.md section 9).
@@ -128,6 +136,9 @@ def compile_plan(nodes: Iterable[plane.Node[S]]) -> Plan[S]:
         local += node.plain
         for queue, members in node.queues.items():
             groups.setdefault(queue, []).extend(members)
+    if any(one.filter is not None for one in chain(local, *groups.values())):
+        local = _admitting(local, subject)
+        groups = {queue: admitting for queue in groups if (admitting := _admitting(groups[queue], subject))}
     # by name, so that the order of draws does not depend on who came and went
     return Plan(tuple(local), tuple(Group(name, tuple(groups[name])) for name in sorted(groups)))
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
+    from natscore.account.permissions import DeliveryFilter
     from natscore.errors import Violation
     from natscore.events import ConnectionId
     from natscore.plan import Plan
@@ -119,6 +120,7 @@ class Subscription(Protocol):
     """One subscription of one connection."""
 
     max: int  # auto-unsubscribe after this many; 0: never
+    filter: DeliveryFilter | None  # what it does not get, although it matches; set before it is inserted
 
     @property
     def outbox(self) -> Outbox: ...
@@ -222,6 +224,10 @@ class Source(Protocol):
     @missed.setter
     def missed(self, nothing: tuple[()]) -> None: ...
     @property
+    def missed_subject(self) -> bytes:
+        """What was published when no plan was there."""
+
+    @property
     def unfinished(self) -> object | None:
         """A fan-out to more receivers than a turn serves, of which something is left."""
 
@@ -305,16 +311,36 @@ class DataPlane(Protocol):
     def sublist(self) -> Sublist:
         """The subscriptions of a new account."""
 
-    def table(self, sublist: Sublist, reserved: tuple[bytes, ...]) -> SubjectTable:
-        """A look-up table over `sublist` for connections with equal rights."""
+    def table(
+        self,
+        sublist: Sublist,
+        reserved: tuple[bytes, ...],
+        allow: Sublist | None = None,
+        deny: Sublist | None = None,
+    ) -> SubjectTable:
+        """A look-up table over `sublist` for connections with equal rights.
+
+        A subject is refused that begins with one of `reserved`, that nothing in
+        `allow` matches, if it is given, or that something in `deny` matches.
+        """
+
+    def retire(self, table: SubjectTable) -> None:
+        """A table that nobody will look anything up in again."""
 
     def subscription(self, outbox: Outbox, sid: bytes, subject: bytes, queue: bytes | None) -> Subscription:
         """A new subscription, not yet in any sublist."""
 
     def install(
-        self, table: SubjectTable, nodes: tuple[Node[Subscription], ...], plan: Plan[Subscription]
+        self,
+        table: SubjectTable,
+        nodes: tuple[Node[Subscription], ...],
+        plan: Plan[Subscription],
+        subject: bytes = b"",
     ) -> None:
-        """Answer a MISS: from now on messages that match `nodes` are delivered by `plan`."""
+        """Answer a MISS: from now on messages that match `nodes` are delivered by `plan`.
+
+        Only those to `subject`, if one of the subscriptions has a filter.
+        """
 
     def begin_turn(self, output_max: int) -> None:
         """Allow `output_max` bytes of output until `run` answers TURN_OVER."""

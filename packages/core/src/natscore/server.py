@@ -346,8 +346,8 @@ class Server:
                 if not plane.spend(OP_COST * len(ops)) and source.have:
                     self._lifecycle.queue(session)
             elif stop is Stop.MISS:
-                plan = compile_plan(source.missed)
-                plane.install(session.connection.account.table, source.missed, plan)
+                plan = compile_plan(source.missed, source.missed_subject)
+                plane.install(session.connection.table, source.missed, plan, source.missed_subject)
                 source.missed = ()
                 plane.spend(OP_COST + DELIVERY_COST * plan.receivers)
             elif stop is Stop.TURN_OVER:

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from natscore.account.permissions import EVERYTHING
+from natscore.events import ConnectionId
 from natscore.facts import (
     AuthenticationFailed,
     ClientConnected,
@@ -26,11 +28,12 @@ from natscore.wire.connect import NOTHING_SAID
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from natscore.account.permissions import Rules
     from natscore.errors import CloseReason
-    from natscore.events import Address, ConnectionId, ConnectionKind
+    from natscore.events import Address, ConnectionKind
     from natscore.facts import Fact
     from natscore.options import Options
-    from natscore.plane import DataPlane, Outbox, Source, Subscription
+    from natscore.plane import DataPlane, Outbox, Source, SubjectTable, Sublist, Subscription
 
 __all__ = ["GLOBAL_ACCOUNT", "Account", "Audience", "Connection", "InterestKey", "State"]
 
@@ -43,21 +46,63 @@ InterestKey: TypeAlias = tuple[str, bytes, bytes | None]
 class Account:
     """A space of subjects: nothing crosses from one account to another."""
 
-    __slots__ = ("clients", "name", "sublist", "table")
+    __slots__ = ("_plane", "_restricted", "clients", "name", "sublist", "table")
 
     def __init__(self, name: str, plane: DataPlane) -> None:
         self.name = name
         self.sublist = plane.sublist()
         self.table = plane.table(self.sublist, CLIENT_RESERVED)
         self.clients = 0
+        self._plane = plane
+        self._restricted: dict[Rules, _SharedTable] = {}
+
+    def take_table(self, rules: Rules) -> SubjectTable:
+        """The table of those who may publish by `rules`; it is theirs until they leave it."""
+        if rules == EVERYTHING.publish:
+            return self.table
+        shared = self._restricted.get(rules)
+        if shared is None:
+            allow = self._patterns(rules.allow) if rules.allow is not None else None
+            deny = self._patterns(rules.deny) if rules.deny else None
+            table = self._plane.table(self.sublist, CLIENT_RESERVED, allow, deny)
+            shared = self._restricted[rules] = _SharedTable(table)
+        shared.users += 1
+        return shared.table
+
+    def leave_table(self, rules: Rules) -> None:
+        """One connection less publishes by `rules`."""
+        shared = self._restricted.get(rules)
+        if shared is not None:
+            shared.users -= 1
+            if not shared.users:
+                del self._restricted[rules]
+                self._plane.retire(shared.table)
+
+    def _patterns(self, patterns: tuple[bytes, ...]) -> Sublist:
+        """A sublist of nobody's subscriptions: what it matches, the rules match."""
+        sublist = self._plane.sublist()
+        nobody = self._plane.outbox(ConnectionId(0))
+        for pattern in dict.fromkeys(patterns):
+            sublist.insert(self._plane.subscription(nobody, b"", pattern, None))
+        return sublist
+
+
+class _SharedTable:
+    """A look-up table, and how many connections publish through it."""
+
+    __slots__ = ("table", "users")
+
+    def __init__(self, table: SubjectTable) -> None:
+        self.table = table
+        self.users = 0
 
 
 class Connection:
     """One connection of any kind: where it comes from, what it said, what it wants, and its cells."""
 
     __slots__ = (
-        "account", "awaits_login", "cid", "ended", "kind", "options", "outbox", "remote", "source",
-        "subscriptions",
+        "account", "awaits_login", "cid", "ended", "kind", "options", "outbox", "permissions", "remote",
+        "source", "subscriptions", "table",
     )  # fmt: skip
 
     def __init__(self, fact: ConnectionAccepted, account: Account, source: Source, outbox: Outbox) -> None:
@@ -66,7 +111,9 @@ class Connection:
         self.remote: Address = fact.remote
         self.awaits_login = fact.awaits_login
         self.account = account
+        self.table = account.table
         self.options = NOTHING_SAID
+        self.permissions = EVERYTHING
         self.subscriptions: dict[bytes, Subscription] = {}
         self.ended: CloseReason | None = None
         self.source = source
@@ -205,14 +252,17 @@ class State:
     def _client_connected(self, fact: ClientConnected) -> None:
         connection = self.connections[fact.cid]
         connection.account.clients -= 1
+        connection.account.leave_table(connection.permissions.publish)
         connection.account = self.account(fact.account)
         connection.account.clients += 1
+        connection.permissions = fact.permissions
+        connection.table = connection.account.take_table(fact.permissions.publish)
         connection.options = options = fact.options
         connection.awaits_login = False
         headers = options.headers and self.options.headers
         connection.outbox.headers = headers
         source = connection.source
-        self.plane.bind(source, connection.account.table)
+        self.plane.bind(source, connection.table)
         source.awaiting_connect = False
         source.verbose = options.verbose
         source.pedantic = options.pedantic
@@ -224,6 +274,7 @@ class State:
         connection = self.connections[fact.cid]
         sublist = connection.account.sublist
         subscriptions = connection.subscriptions
+        rules = connection.permissions.subscribe
         for gone in fact.removed:
             sublist.remove(subscriptions.pop(gone.sid))
         for sid, maximum in fact.limited:
@@ -232,6 +283,8 @@ class State:
             subscription = self.plane.subscription(
                 connection.outbox, wanted.sid, wanted.subject, wanted.queue
             )
+            if rules.deny:
+                subscription.filter = rules.filter_for(wanted.subject, wanted.queue)
             sublist.insert(subscription)
             subscriptions[wanted.sid] = subscription
 
@@ -261,3 +314,4 @@ class State:
     def _connection_forgotten(self, fact: ConnectionForgotten) -> None:
         connection = self.connections.pop(fact.cid)
         assert not connection.subscriptions
+        connection.account.leave_table(connection.permissions.publish)

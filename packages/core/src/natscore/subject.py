@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["has_wildcard", "is_valid", "is_valid_literal", "matches"]
+__all__ = ["has_wildcard", "is_valid", "is_valid_literal", "matches", "overlap"]
 
 STAR: Final = b"*"
 REST: Final = b">"
@@ -48,13 +48,32 @@ def matches(pattern: bytes, subject: bytes) -> bool:
     """Whether a subscription to `pattern` gets a message published to `subject`.
 
     Wildcards in `subject` are plain tokens, as in the interest table: `foo.*`
-    is matched by `*.*` and not by `foo.bar`. The sublist answers the same
-    question for many patterns at once.
+    is matched by `*.*` and not by `foo.bar`; and a subject with an empty token
+    is not matched by anything. The sublist answers the same question for many
+    patterns at once.
     """
     wanted, given = pattern.split(b"."), subject.split(b".")
+    if b"" in given:
+        return False
     for index, token in enumerate(wanted):
         if token == REST and index == len(wanted) - 1:
             return len(given) > index
         if index >= len(given) or (token not in (STAR, given[index])):
             return False
     return len(wanted) == len(given)
+
+
+def overlap(one: bytes, other: bytes) -> bool:
+    """Whether some subject is matched by both patterns."""
+    first, second = one.split(b"."), other.split(b".")
+    for index in range(max(len(first), len(second))):
+        ends_first, ends_second = index >= len(first), index >= len(second)
+        if ends_first or ends_second:
+            return False
+        if (first[index] == REST and index == len(first) - 1) or (
+            second[index] == REST and index == len(second) - 1
+        ):
+            return True
+        if STAR not in (first[index], second[index]) and first[index] != second[index]:
+            return False
+    return True

@@ -26,7 +26,7 @@ client-protocol.md section 21; nats-server 2.14.5, server/sublist.go.
 from __future__ import annotations
 
 import zlib
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from natscore.cells import Subscription
 from natscore.subject import REST, STAR, has_wildcard
@@ -50,15 +50,19 @@ _EPOCHS: Final = 256
 class Node:
     """All subscriptions of an account with the same subject."""
 
-    __slots__ = ("plain", "plan", "plans", "queues", "subject")
+    __slots__ = ("particular", "plain", "plan", "plans", "queues", "subject")
 
     def __init__(self, subject: bytes) -> None:
         self.subject = subject
         self.plain: dict[Subscription, None] = {}  # insertion order is delivery order
         self.queues: dict[bytes, dict[Subscription, None]] = {}
         self.plan: Plan[Subscription] | None = None  # made of this node alone
-        # made of this node and others, and all of these
-        self.plans: dict[Plan[Subscription], tuple[Node, ...]] = {}
+        self.particular = 0  # members with a filter
+        self.plans: dict[Plan[Subscription], PlanKey] = {}  # made of this node and others, or for one subject
+
+
+PlanKey: TypeAlias = tuple[tuple[Node, ...], bytes]
+"""What a plan was made of, and for which subject, if a member does not get all that its node matches."""
 
 
 class Epoch:
@@ -115,7 +119,7 @@ class Sublist:
         self.anywhere = Epoch(_EPOCHS)  # moves with each of them
         self.tables: list[SubjectTable] = []
         self._root = _Level()
-        self._plans: dict[tuple[Node, ...], Plan[Subscription]] = {}
+        self._plans: dict[PlanKey, Plan[Subscription]] = {}
         self._places = 0  # what those plans weigh
 
     def node(self, subject: bytes) -> Node | None:
@@ -147,6 +151,7 @@ class Sublist:
         assert subscription not in members
         members[subscription] = None
         subscription.node = node
+        node.particular += subscription.filter is not None
         self.count += 1
 
     def remove(self, subscription: plane.Subscription) -> None:
@@ -157,6 +162,7 @@ class Sublist:
         subscription.node = None
         subscription.live = False
         self._void(node)
+        node.particular -= subscription.filter is not None
         if subscription.queue is None:
             del node.plain[subscription]
         else:
@@ -203,39 +209,43 @@ class Sublist:
         nodes.extend(level.node for level in levels if level.node is not None)
         return nodes
 
-    def plan_of(self, nodes: tuple[Node, ...]) -> Plan[Subscription] | None:
+    def plan_of(self, nodes: tuple[Node, ...], subject: bytes) -> Plan[Subscription] | None:
         """The plan made of exactly these nodes, if it stands."""
-        if len(nodes) == 1:
+        particular = _are_particular(nodes)
+        if len(nodes) == 1 and not particular:
             return nodes[0].plan
-        return self._plans.get(nodes)
+        return self._plans.get((nodes, subject if particular else b""))
 
-    def install(self, nodes: tuple[Node, ...], plan: Plan[Subscription]) -> None:
+    def install(self, nodes: tuple[Node, ...], plan: Plan[Subscription], subject: bytes) -> None:
         """Remember a plan until one of its nodes changes, or it is the oldest of too many.
 
         The one that is installed stays, however much it weighs: the message that waits for it must find it.
         """
-        if len(nodes) == 1:
+        particular = _are_particular(nodes)
+        if len(nodes) == 1 and not particular:
             nodes[0].plan = plan
             return
         self._places += _places(nodes, plan)
         while self._plans and (len(self._plans) >= _PLANS_MAX or self._places > _PLACES_MAX):
             self._forget(*next(iter(self._plans.items())))
-        self._plans[nodes] = plan
+        key = (nodes, subject if particular else b"")
+        self._plans[key] = plan
         for node in nodes:
-            node.plans[plan] = nodes
+            node.plans[plan] = key
 
     def _void(self, node: Node) -> None:
         """Let no table hit reach the plans made of `node`: its members are about to change."""
         if node.plan is not None:
             node.plan.void()
             node.plan = None
-        for plan, nodes in list(node.plans.items()):
-            self._forget(nodes, plan)
+        for plan, key in list(node.plans.items()):
+            self._forget(key, plan)
 
-    def _forget(self, nodes: tuple[Node, ...], plan: Plan[Subscription]) -> None:
+    def _forget(self, key: PlanKey, plan: Plan[Subscription]) -> None:
+        nodes, _ = key
         plan.void()
         self._places -= _places(nodes, plan)
-        del self._plans[nodes]
+        del self._plans[key]
         for node in nodes:
             del node.plans[plan]
 
@@ -283,6 +293,11 @@ class Sublist:
                 del level.children[token]
 
 
+def _are_particular(nodes: tuple[Node, ...]) -> bool:
+    """Whether what a message that matches them gets done depends on its subject as well."""
+    return any(node.particular for node in nodes)
+
+
 def _places(nodes: tuple[Node, ...], plan: Plan[Subscription]) -> int:
     """What a plan made of these nodes weighs while it is remembered."""
     return _PLACES_OF_A_NODE * len(nodes) + plan.receivers
@@ -300,12 +315,23 @@ class SubjectTable:
     one becomes the old one. Subjects that match nothing are remembered too.
     """
 
-    __slots__ = ("_old", "_refusal", "_reserved", "_young", "sublist")
+    __slots__ = ("_allow", "_deny", "_old", "_refusal", "_reserved", "_young", "sublist")
 
-    def __init__(self, sublist: Sublist, reserved: tuple[bytes, ...], refusal: Plan[Subscription]) -> None:
+    def __init__(
+        self,
+        sublist: Sublist,
+        reserved: tuple[bytes, ...],
+        refusal: Plan[Subscription],
+        allow: Sublist | None = None,
+        deny: Sublist | None = None,
+    ) -> None:
         self.sublist = sublist
         self._reserved = reserved  # prefixes that connections of this table must not publish to
-        self._refusal = refusal
+        self._allow = allow  # what they may publish to; None: everything that is not denied
+        self._deny = deny
+        # Of no epoch: what is subscribed does not change it. And not `refusal.entry`, for that plan is
+        # shared with the tables of other accounts, whose epochs are others.
+        self._refusal = Entry(refusal, Epoch(_EPOCHS))
         self._young: dict[bytes, Entry] = {}
         self._old: dict[bytes, Entry] = {}
         sublist.tables.append(self)
@@ -322,18 +348,24 @@ class SubjectTable:
         if entry is not None and entry.value == entry.epoch.value:
             self._keep(subject, entry)
             return entry.plan
+        if self._refuses(subject):
+            self._keep(subject, self._refusal)
+            return self._refusal.plan
         sublist = self.sublist
-        plan: Plan[Subscription] | None
-        if subject.startswith(self._reserved):
-            plan = self._refusal
-        else:
-            nodes = tuple(sublist.match(subject))
-            plan = sublist.plan_of(nodes)
-            if plan is None:
-                return nodes
+        nodes = tuple(sublist.match(subject))
+        plan = sublist.plan_of(nodes, subject)
+        if plan is None:
+            return nodes
         epoch = sublist.epochs[epoch_index(subject.partition(b".")[0])]
         self._keep(subject, plan.entry(epoch, sublist.anywhere))
         return plan
+
+    def _refuses(self, subject: bytes) -> bool:
+        return (
+            subject.startswith(self._reserved)
+            or (self._allow is not None and not self._allow.match(subject))
+            or (self._deny is not None and bool(self._deny.match(subject)))
+        )
 
     def drop(self, subject: bytes) -> None:
         """Forget one line: what it matches has changed."""

@@ -1,1 +1,1 @@
-"""What belongs to one account."""
+"""What belongs to an account, and what its users may do."""

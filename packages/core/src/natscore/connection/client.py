@@ -16,6 +16,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from natscore import errors
+from natscore.account.permissions import EVERYTHING
 from natscore.authentication import Accept, Login, Refuse, Wait, nonce_text
 from natscore.connection.session import Phase, Timer
 from natscore.effects import Level, VerifyPassword
@@ -30,6 +31,7 @@ from natscore.wire.info import encode_info
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from natscore.account.permissions import SubscribeRules
     from natscore.connection.context import Context
     from natscore.connection.session import Session
     from natscore.events import ConnectionId
@@ -155,13 +157,17 @@ def _bind(context: Context, session: Session, verdict: Accept, said: ConnectOpti
     context.deadlines.cancel((connection.cid, Timer.LOGIN))
     # A repeated CONNECT starts afresh, as in 2.12.10 and later. What was subscribed before the first one,
     # on an open server, stands, but no subscription follows a client into another account.
-    starts_afresh = session.has_connected or verdict.account != connection.account.name
+    starts_afresh = (
+        session.has_connected
+        or verdict.account != connection.account.name
+        or verdict.permissions != connection.permissions
+    )
     while starts_afresh and connection.subscriptions:
         some = islice(connection.subscriptions.values(), WITHDRAW_MAX)
         yield SubscriptionsChanged(connection.cid, removed=tuple(as_wanted(one) for one in some))
     session.has_connected = True
     session.phase = Phase.ESTABLISHED
-    yield ClientConnected(connection.cid, verdict.account, said)
+    yield ClientConnected(connection.cid, verdict.account, said, verdict.permissions)
     if said.protocol not in (0, 1):
         raise errors.invalid_client_protocol()
     if said.no_responders and not connection.source.headers:
@@ -194,6 +200,8 @@ def change_subscriptions(context: Context, session: Session, ops: Ops) -> Iterat
     verbose = connection.options.verbose
     limit = context.options.max_subscriptions
     tokens_max = context.options.max_subject_tokens
+    permissions = connection.permissions
+    rules = permissions.subscribe if permissions is not EVERYTHING else None
     subscriptions = connection.subscriptions
     added: dict[bytes, Wanted] = {}
     removed: dict[bytes, Wanted] = {}
@@ -208,9 +216,9 @@ def change_subscriptions(context: Context, session: Session, ops: Ops) -> Iterat
             subject = words[0]
             queue = words[1] if len(words) == 3 else None
             refusal = None
-            if queue is not None or limit or tokens_max:
+            if queue is not None or limit or tokens_max or rules is not None:
                 held = len(subscriptions) + len(added) - len(removed)
-                refusal = _refusal_of(context, subject, queue, held, limit)
+                refusal = _refusal_of(context, rules, subject, queue, held, limit)
             if refusal is None and sid not in subscriptions:
                 if is_valid(subject):
                     added[sid] = Wanted(sid, subject, queue)
@@ -262,10 +270,15 @@ def _report_refusal(
 
 
 def _refusal_of(
-    context: Context, subject: bytes, queue: bytes | None, held: int, limit: int
+    context: Context,
+    rules: SubscribeRules | None,
+    subject: bytes,
+    queue: bytes | None,
+    held: int,
+    limit: int,
 ) -> errors.Violation | None:
     """Why a SUB is refused before its subject is looked at, in the order of section 8.1."""
-    if queue == _RESERVED_QUEUE:
+    if queue == _RESERVED_QUEUE or (rules is not None and not rules.permit(subject, queue)):
         return errors.subscription_denied(subject, queue)
     tokens_max = context.options.max_subject_tokens
     if tokens_max and subject.count(b".") + 1 > tokens_max:

@@ -139,12 +139,29 @@ class PairedDataPlane:
         """The subscriptions of a new account."""
         return PairedSublist(self._first.sublist(), self._second.sublist(), self._pair_nodes)
 
-    def table(self, sublist: Sublist, reserved: tuple[bytes, ...]) -> PairedTable:
+    def table(
+        self,
+        sublist: Sublist,
+        reserved: tuple[bytes, ...],
+        allow: Sublist | None = None,
+        deny: Sublist | None = None,
+    ) -> PairedTable:
         """A look-up table over `sublist`."""
         assert isinstance(sublist, PairedSublist)
+        rules = [one for one in (allow, deny) if isinstance(one, PairedSublist)]
+        assert len(rules) == (allow is not None) + (deny is not None)
+        firsts = {id(one): one.first for one in rules}
+        seconds = {id(one): one.second for one in rules}
         return PairedTable(
-            self._first.table(sublist.first, reserved), self._second.table(sublist.second, reserved)
+            self._first.table(sublist.first, reserved, firsts.get(id(allow)), firsts.get(id(deny))),
+            self._second.table(sublist.second, reserved, seconds.get(id(allow)), seconds.get(id(deny))),
         )
+
+    def retire(self, table: SubjectTable) -> None:
+        """A table that nobody will look anything up in again."""
+        assert isinstance(table, PairedTable)
+        self._first.retire(table.first)
+        self._second.retire(table.second)
 
     def subscription(
         self, outbox: Outbox, sid: bytes, subject: bytes, queue: bytes | None
@@ -160,14 +177,20 @@ class PairedDataPlane:
     # -- work --------------------------------------------------------------------------------------
 
     def install(
-        self, table: SubjectTable, nodes: tuple[Node[Subscription], ...], plan: Plan[Subscription]
+        self,
+        table: SubjectTable,
+        nodes: tuple[Node[Subscription], ...],
+        plan: Plan[Subscription],
+        subject: bytes = b"",
     ) -> None:
         """Answer a MISS in both, each with its own subscriptions."""
         assert isinstance(table, PairedTable)
         own = [node for node in nodes if isinstance(node, PairedNode)]
         assert len(own) == len(nodes)
-        self._first.install(table.first, tuple(node.first for node in own), _half(plan, _first_of))
-        self._second.install(table.second, tuple(node.second for node in own), _half(plan, _second_of))
+        self._first.install(table.first, tuple(node.first for node in own), _half(plan, _first_of), subject)
+        self._second.install(
+            table.second, tuple(node.second for node in own), _half(plan, _second_of), subject
+        )
 
     def begin_turn(self, output_max: int) -> None:
         """Allow `output_max` bytes of output."""

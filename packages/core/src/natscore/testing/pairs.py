@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from natscore.account.permissions import DeliveryFilter
     from natscore.errors import Violation
     from natscore.events import ConnectionId
     from natscore.plane import (
@@ -224,7 +225,7 @@ class PairedSubscription:
         self.queue = agree(outbox, "queue of a subscription", first.queue, second.queue)
 
     max = _Written[int]()
-    head = _Read[bytes]()
+    filter: _Written[DeliveryFilter | None] = _Written()
     delivered = _Read[int]()
     live = _Read[bool]()
 
@@ -354,6 +355,7 @@ class PairedSource:
     have = _Read[int]()
     has_work = _Read[bool]()
     stepped = _Read[bytes]()
+    missed_subject = _Read[bytes]()
     pings = _Read[int]()
     messages = _Read[int]()
     volume = _Read[int]()

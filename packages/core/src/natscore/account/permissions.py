@@ -1,0 +1,127 @@
+"""What a user may publish and subscribe to.
+
+Rules are values; what is asked often is answered elsewhere. A publish is judged
+by the look-up table of its connection, where the verdict on a subject is an
+entry like any other; connections with equal rules share one table. A
+subscription is judged once, here, when it is made. One that is broader than a
+denial is allowed, and gets a `DeliveryFilter`: the plans that it is in are made
+for one subject each, and leave it out where the filter denies.
+
+Matching is that of the interest table, on the tokens as they stand: `*` in a
+published or subscribed subject is a plain token to these rules.
+
+Source: client-protocol.md section 18; nats-server 2.14.5, server/client.go
+setPermissions, canSubscribe, checkDenySub, queueMatches.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from natscore.subject import REST, STAR, matches, overlap
+from natscore.values import value
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["EVERYTHING", "DeliveryFilter", "Entry", "Permissions", "Rules", "SubscribeRules"]
+
+Entry: TypeAlias = tuple[bytes, bytes | None]
+"""A subject, and the queue group that a subscribe rule is about; None: subscriptions without a group."""
+
+
+@value
+class Rules:
+    """Subjects that may be published to, and those that may not. `allow` None: all that are not denied."""
+
+    allow: tuple[bytes, ...] | None = None
+    deny: tuple[bytes, ...] = ()
+
+    def permit(self, subject: bytes) -> bool:
+        """Whether a message may be published to `subject`. The tables of a data plane answer the same."""
+        allowed = self.allow is None or any(matches(pattern, subject) for pattern in self.allow)
+        return allowed and not any(matches(pattern, subject) for pattern in self.deny)
+
+
+@value
+class SubscribeRules:
+    """The same for subscriptions, where an entry may be about one queue group, or several by a pattern."""
+
+    allow: tuple[Entry, ...] | None = None
+    deny: tuple[Entry, ...] = ()
+
+    def permit(self, subject: bytes, queue: bytes | None) -> bool:
+        """Whether somebody may subscribe to `subject`, in `queue` or in none (section 18.3)."""
+        allowed = True
+        if self.allow is not None:
+            plain, queues = _matching(self.allow, subject)
+            allowed = plain
+            if queue is not None and queues:
+                allowed = _names(queues, queue)
+        plain, queues = _matching(self.deny, subject)
+        return allowed and not plain and not (queue is not None and _names(queues, queue))
+
+    def filter_for(self, subject: bytes, queue: bytes | None) -> DeliveryFilter | None:
+        """What a permitted subscription must not get all the same; None: it cannot come to that."""
+        entries = tuple(
+            entry
+            for entry in self.deny
+            if overlap(entry[0], subject)
+            and (entry[1] is None or (queue is not None and _names([entry[1]], queue)))
+        )
+        return DeliveryFilter(tuple(entry[0] for entry in entries)) if entries else None
+
+
+@value
+class DeliveryFilter:
+    """Subjects that one subscription does not get, although it matches them."""
+
+    deny: tuple[bytes, ...]
+
+    def admits(self, subject: bytes) -> bool:
+        """Whether a message published to `subject` may be delivered."""
+        return not any(matches(pattern, subject) for pattern in self.deny)
+
+
+@value
+class Permissions:
+    """All that a user may do. Equal permissions are equal values."""
+
+    publish: Rules = Rules()
+    subscribe: SubscribeRules = SubscribeRules()
+
+
+EVERYTHING: Final = Permissions()
+"""Whoever has no permissions is not restricted."""
+
+
+def _matching(entries: Iterable[Entry], subject: bytes) -> tuple[bool, list[bytes]]:
+    """Whether an entry without a queue matches, and the queues of those that have one."""
+    plain = False
+    queues = []
+    for pattern, queue in entries:
+        if matches(pattern, subject):
+            if queue is None:
+                plain = True
+            else:
+                queues.append(queue)
+    return plain, queues
+
+
+def _names(patterns: Iterable[bytes], queue: bytes) -> bool:
+    """Whether one of these names of queue groups, which may be patterns, is about `queue`."""
+    return any(pattern == queue or _includes(pattern, queue) for pattern in patterns)
+
+
+def _includes(pattern: bytes, queue: bytes) -> bool:
+    """Whether `pattern` matches all that `queue` would match as a pattern (section 21, subset test).
+
+    Not `matches`: `v.*` is not about a group named `v.>`, and `>` is about `v..x`.
+    """
+    wanted, given = pattern.split(b"."), queue.split(b".")
+    for token, named in zip(wanted, given, strict=False):
+        if token == REST:
+            return True
+        if named in (b"", REST) or token not in (STAR, named):
+            return False
+    return len(wanted) == len(given)

@@ -1,0 +1,194 @@
+"""The server agrees with the specification about permissions, and disagrees once a bug is planted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from natscore import plan, sublist
+from natscore.account import permissions
+from natscore.account.permissions import Rules, SubscribeRules
+from natscore.dataplane import PureDataPlane
+from natscore.state import Account
+from natscore.subject import has_wildcard, matches
+from tests.oracle.cases import PUBLISHED
+from tests.oracle.judging import Disagreement, judge
+from tests.oracle.rules import User, covers, is_about
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from natscore.entropy import Xorshift64
+    from natscore.plane import DataPlane, SubjectTable
+
+CASES: Final = 20_000
+
+
+@pytest.mark.slow
+@pytest.mark.every_plane
+@pytest.mark.spec("client-protocol 18.2", "client-protocol 18.3", "client-protocol 18.5")
+def test_the_server_does_what_the_specification_says_of_permissions(
+    data_plane: Callable[[Xorshift64], DataPlane],
+) -> None:
+    judged = judge(CASES, data_plane)
+
+    assert judged.cases >= CASES
+    assert judged.messages > CASES  # else hardly anything was tried
+    assert judged.deliveries > CASES
+
+
+def test_the_oracle_matches_as_the_table_of_the_specification_does() -> None:
+    assert [one for one in (b"foo.*", b"foo.>", b">", b"*.*", b"foo.bar") if covers(one, b"foo.*")] == [
+        b"foo.*", b"foo.>", b">", b"*.*",
+    ]  # fmt: skip
+    assert covers(b"foo.*", b"foo.>")
+    assert not covers(b">", b"foo..bar")
+    assert is_about(b"v.*", b"v.1")
+    assert not is_about(b"v.*", b"v.>")
+    assert len({*PUBLISHED}) == 4 + 16 + 64 + 3
+
+
+@pytest.mark.parametrize(
+    ("allow", "deny", "verdicts"),
+    [
+        ([b"foo"], [], "111"),
+        ([b"foo v1"], [], "010"),
+        ([b"foo", b"foo v1"], [], "110"),
+        ([b"foo"], [b"foo v1"], "101"),
+    ],
+)
+def test_the_oracle_judges_as_the_table_of_the_specification_does(
+    allow: list[bytes], deny: list[bytes], verdicts: str
+) -> None:
+    def entries(words: list[bytes]) -> tuple[tuple[bytes, bytes | None], ...]:
+        return tuple((word.split()[0], word.split()[1] if b" " in word else None) for word in words)
+
+    user = User(None, (), entries(allow), entries(deny))
+
+    assert "".join(str(int(user.may_subscribe(b"foo", queue))) for queue in (None, b"v1", b"v2")) == verdicts
+
+
+# -- planted bugs ----------------------------------------------------------------------------------
+
+
+def without_queues(rules: SubscribeRules) -> SubscribeRules:
+    return SubscribeRules(rules.allow, tuple(entry for entry in rules.deny if entry[1] is None))
+
+
+def plant_queue_denials_ignored_at_sub(patch: pytest.MonkeyPatch) -> None:
+    permit = SubscribeRules.permit
+    patch.setattr(
+        SubscribeRules, "permit", lambda self, subject, queue: permit(without_queues(self), subject, queue)
+    )
+
+
+def plant_queue_denials_ignored_at_delivery(patch: pytest.MonkeyPatch) -> None:
+    make = SubscribeRules.filter_for
+    patch.setattr(
+        SubscribeRules, "filter_for", lambda self, subject, queue: make(without_queues(self), subject, queue)
+    )
+
+
+def plant_queue_denials_that_replace_the_plain_ones(patch: pytest.MonkeyPatch) -> None:
+    """What nats-server 2.9 does."""
+    permit = SubscribeRules.permit
+
+    def replacing(rules: SubscribeRules, subject: bytes, queue: bytes | None) -> bool:
+        if queue is not None and any(one[1] is not None and matches(one[0], subject) for one in rules.deny):
+            deny = tuple(entry for entry in rules.deny if entry[1] is not None)
+            return permit(SubscribeRules(rules.allow, deny), subject, queue)
+        return permit(rules, subject, queue)
+
+    patch.setattr(SubscribeRules, "permit", replacing)
+
+
+def plant_overlap_taken_for_subset(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(permissions, "overlap", lambda denied, subject: matches(subject, denied))
+
+
+def plant_queue_subscriptions_without_a_filter(patch: pytest.MonkeyPatch) -> None:
+    make = SubscribeRules.filter_for
+    patch.setattr(
+        SubscribeRules,
+        "filter_for",
+        lambda self, subject, queue: make(self, subject, queue) if queue is None else None,
+    )
+
+
+def plant_an_empty_allow_list_taken_for_none(patch: pytest.MonkeyPatch) -> None:
+    take = Account.take_table
+    patch.setattr(
+        Account, "take_table", lambda self, rules: take(self, Rules(rules.allow or None, rules.deny))
+    )
+
+
+def plant_an_empty_allow_list_of_subscriptions_taken_for_none(patch: pytest.MonkeyPatch) -> None:
+    permit = SubscribeRules.permit
+    patch.setattr(
+        SubscribeRules,
+        "permit",
+        lambda self, subject, queue: permit(SubscribeRules(self.allow or None, self.deny), subject, queue),
+    )
+
+
+def plant_denials_of_patterns_ignored(patch: pytest.MonkeyPatch) -> None:
+    take = Account.take_table
+
+    def literal(rules: Rules) -> Rules:
+        return Rules(rules.allow, tuple(one for one in rules.deny if not has_wildcard(one)))
+
+    patch.setattr(Account, "take_table", lambda self, rules: take(self, literal(rules)))
+
+
+def plant_one_filter_for_all_messages_of_a_plan(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(sublist, "_are_particular", lambda _: False)
+
+
+def plant_a_group_that_stays_with_its_first_member(patch: pytest.MonkeyPatch) -> None:
+    """A message that the member drawn may not have goes to nobody, although another may."""
+    admitting = plan._admitting
+
+    def drawn(subscriptions: list[plan.S], subject: bytes) -> list[plan.S]:
+        return admitting(subscriptions[:1] if subscriptions[0].queue is not None else subscriptions, subject)
+
+    patch.setattr(plan, "_admitting", lambda some, subject: drawn(some, subject) if some else [])
+
+
+def plant_one_table_for_all_restricted_users(patch: pytest.MonkeyPatch) -> None:
+    first: dict[int, SubjectTable] = {}
+    take = Account.take_table
+
+    def shared(account: Account, rules: Rules) -> SubjectTable:
+        if rules == Rules():
+            return take(account, rules)
+        return first.setdefault(id(account), take(account, rules))
+
+    patch.setattr(Account, "take_table", shared)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "plant",
+    [
+        plant_queue_denials_ignored_at_sub,
+        plant_queue_denials_ignored_at_delivery,
+        plant_queue_denials_that_replace_the_plain_ones,
+        plant_overlap_taken_for_subset,
+        plant_queue_subscriptions_without_a_filter,
+        plant_an_empty_allow_list_taken_for_none,
+        plant_an_empty_allow_list_of_subscriptions_taken_for_none,
+        plant_denials_of_patterns_ignored,
+        plant_one_filter_for_all_messages_of_a_plan,
+        plant_a_group_that_stays_with_its_first_member,
+        plant_one_table_for_all_restricted_users,
+    ],
+    ids=lambda plant: plant.__name__.removeprefix("plant_"),
+)
+def test_the_oracle_finds_a_planted_bug(
+    plant: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant(monkeypatch)
+
+    with pytest.raises(Disagreement):
+        judge(CASES, PureDataPlane)
