@@ -88,6 +88,7 @@ class _Register:
 
     requires_login = True
     checks_signatures = False
+    admits_anonymous = False
 
     def __init__(self) -> None:
         self.next = Accept()

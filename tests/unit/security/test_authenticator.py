@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from natscore.account.permissions import Permissions, Rules
 from natscore.authentication import (
     Accept,
     Authenticator,
@@ -37,7 +38,7 @@ PAIR: Final = KeyPair(Kind.USER, bytes(32))
 STRANGER: Final = KeyPair(Kind.USER, b"\1" * 32)
 HASHED: Final = bcrypt.hashpw(b"pw", bcrypt.gensalt(4)).decode()
 COSTLY: Final = HASHED.replace("$04$", "$06$")  # of another password, and four times the work
-PERMISSIONS: Final = object()
+PERMISSIONS: Final = Permissions(publish=Rules(deny=(b"secret",)))
 
 
 def login(nonce: bytes = NONCE, kind: ConnectionType = ConnectionType.STANDARD, /, **said: Any) -> Login:
@@ -305,3 +306,8 @@ def test_nonce_is_sent_only_where_somebody_signs() -> None:
 
 def test_authenticator_shows_no_secret() -> None:
     assert "planted" not in repr(ConfiguredUsers([User("a", "planted")]))
+
+
+def test_permissions_that_are_none_of_ours_are_refused() -> None:
+    with pytest.raises(UsersError, match="permissions of a user"):
+        ConfiguredUsers([User("a", "b", permissions="everything")])

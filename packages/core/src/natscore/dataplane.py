@@ -26,7 +26,6 @@ processInboundClientMsg, deliverMsg.
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Final, TypeGuard
 
 from natscore.cells import LARGE_PAYLOAD, Outbox, Source, Subscription
@@ -43,6 +42,7 @@ from natscore.plan import Plan, refusal
 from natscore.plane import CLIENT_RESERVED, DataPlane, Stop
 from natscore.sublist import Node, SubjectTable, Sublist
 from natscore.turn import SINGLE_COST, STEP_COST
+from natscore.wire.lines import BLANKS, BLANKS_AND_CR, DIGITS, HPUB, PUB, SUBSCRIPTION
 from natscore.wire.ops import CLIENT_OPS, OP_LENGTH_MAX, OP_PREFIXES, Follows, op_name
 
 if TYPE_CHECKING:
@@ -55,26 +55,6 @@ __all__ = ["CLIENT_RESERVED", "DataPlane", "PureDataPlane", "Stop"]
 OPS_MAX: Final = 512  # SUB and UNSUB lines handed over at once
 
 _OVERHEAD_PENDING: Final = 64  # how much of an incomplete line that is ignored anyway is kept
-
-
-_RESERVED_REPLY: Final = rb"(?!_R_\.|_GR_\.|\$JS\.ACK\.)"
-_WORD: Final = rb"[^ \t\r\n]++"
-# subject, tail up to CRLF, reply with its blank, size
-_PUB: Final = re.compile(
-    rb"PUB (" + _WORD + rb") ((" + _RESERVED_REPLY + _WORD + rb" )?+([0-9]{1,9}))\r\n"
-).match
-# subject, tail up to CRLF, reply with its blank, header size, total size
-_HPUB: Final = re.compile(
-    rb"HPUB ("
-    + _WORD
-    + rb") (("
-    + _RESERVED_REPLY
-    + _WORD
-    + rb" (?=[0-9]+ ))?+([0-9]{1,9}) ([0-9]{1,9}))\r\n"
-).match
-_BLANKS: Final = re.compile(rb"[ \t]+")
-_BLANKS_AND_CR: Final = re.compile(rb"[ \t\r]+")
-_DIGITS: Final = re.compile(rb"[0-9]{1,9}").fullmatch
 
 
 class PureDataPlane(Delivery):
@@ -222,13 +202,13 @@ class PureDataPlane(Delivery):
                 stop = Stop.EXHAUSTED
                 break
             line = b""
-            match = _PUB(buffer, position)
+            match = PUB(buffer, position)
             headers_here = False
             header_size = 0
             if match is not None:
                 given, _, reply, digits = match.groups()
             else:
-                match = _HPUB(buffer, position)
+                match = HPUB(buffer, position)
                 if match is None:
                     if tails:  # delivered before anything else is said on any connection
                         left -= self.fan_out(source, plan, subject, tails, volume, with_headers)
@@ -419,7 +399,7 @@ class PureDataPlane(Delivery):
     ) -> Stop | None:
         """Collect this SUB or UNSUB and those directly behind it, for one fact."""
         while True:
-            words = _BLANKS_AND_CR.split(argument.strip(b" \t\r"))
+            words = BLANKS_AND_CR.split(argument.strip(b" \t\r"))
             count = len(words) if words[0] else 0
             if not (2 <= count <= 3 if name == b"SUB" else 1 <= count <= 2):
                 if source.ops:  # those before it count; this one is met again, alone
@@ -430,7 +410,7 @@ class PureDataPlane(Delivery):
             position = source.position
             if len(source.ops) >= OPS_MAX or source.stepping:
                 return Stop.OPS
-            match = _SUBSCRIPTION(buffer, position)
+            match = SUBSCRIPTION(buffer, position)
             if match is None or match.end() - position > source.max_control_line:
                 return Stop.OPS
             line_start = position
@@ -441,14 +421,14 @@ class PureDataPlane(Delivery):
         self, source: Source, buffer: bytes, position: int, name: bytes, argument: bytes
     ) -> Stop | None:
         """A PUB or HPUB that is not in canonical form, or whose reply is reserved."""
-        words = _BLANKS.split(argument.strip(b" \t"))
+        words = BLANKS.split(argument.strip(b" \t"))
         sizes = 2 if name == b"HPUB" else 1
         if not sizes + 1 <= len(words) <= sizes + 2 or b"\r" in argument:
             return _violate(source, malformed())
         if name == b"HPUB" and not source.headers:
             return _violate(source, malformed())
         digits = words[-sizes:]
-        if not all(_DIGITS(word) for word in digits):
+        if not all(DIGITS(word) for word in digits):
             return _violate(source, malformed())
         payload = int(digits[-1])
         header_size = int(digits[0]) if name == b"HPUB" else -1
@@ -480,10 +460,6 @@ class PureDataPlane(Delivery):
             source.stepped = buffer[position:end]
             return Stop.STEPPED
         return Stop.TURN_OVER if self._left <= 0 or source.unfinished is not None else None
-
-
-# "SUB foo 1" and "UNSUB 1" as they come in long rows; anything else takes the general way
-_SUBSCRIPTION: Final = re.compile(rb"(SUB|UNSUB) ([^\r\n]+)\r\n").match
 
 
 def _needed(size: int, position: int, end: int) -> int:

@@ -1,21 +1,20 @@
 """A NATS server as a state machine: one event in, effects and ready outboxes out.
 
-`Server.handle` is the whole life of a server. It reads the event, lets the data
-plane or a connection handler decide what it means, folds the facts that follow,
-lets the reactors answer them, and returns. It never waits, never calls back,
-and draws nothing: the clock, the network and every secret arrive in events.
+`Server.handle` is the whole life of a server: the data plane or a connection
+handler decides what an event means, its facts are folded, reactors answer them.
+It never waits, never calls back, and draws nothing: the clock, the network and
+every secret arrive in events.
 
     effects = server.handle(event)
     for outbox in server.ready: ...   # bytes to write, in order
     for effect in effects: ...        # what else to do
     server.next_deadline()            # the only timer to arm
 
-Three rules hold throughout. The facts of one op are settled before the next op
-of the same chunk is read. A turn is bounded: when it has written enough, the
-rest waits, first in first out by connection, and `Continue` asks for another.
-And an exception has three homes: in a handler it closes that connection, in a
-reactor it discards what the reactor said and closes the links it serves, in the
-fold it stops the server.
+Three rules hold. The facts of one op are settled before the next op of the same
+chunk is read. A turn is bounded: the rest waits, first in first out by
+connection, and `Continue` asks for another. And an exception has three homes: in
+a handler it closes that connection, in a reactor it discards what the reactor
+said and closes the links it serves, in the fold it stops the server.
 """
 
 from __future__ import annotations
@@ -332,7 +331,6 @@ class Server:
                 if session.phase is Phase.CLOSING:  # what it sent itself was too much for it
                     return
                 if stop is Stop.MISS:  # of nodes that may be gone: it is looked for again
-                    source.missed = ()
                     continue
             if stop is Stop.NEED_DATA:
                 break

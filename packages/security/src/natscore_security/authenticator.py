@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from natscore.account.permissions import EVERYTHING, Permissions
 from natscore.authentication import Accept, Refuse, Wait, nonce_text
 from natscore_security import passwords
 from natscore_security.errors import KeyFormatError, UsersError
@@ -52,6 +53,10 @@ class ConfiguredUsers:
         self, users: Iterable[ConfiguredUser] = (), *, token: str = "", no_auth_user: str = ""
     ) -> None:
         self._users, self._nkeys = sorted_users(users)
+        everybody: tuple[ConfiguredUser, ...] = (*self._users.values(), *self._nkeys.values())
+        for user in everybody:
+            if not isinstance(user.permissions, Permissions | None):
+                raise UsersError("permissions of a user are those of natscore.account.permissions, or None")
         if token and (self._users or self._nkeys):
             raise UsersError("Can not have a token and a users array")
         if not (token or self._users or self._nkeys):
@@ -124,7 +129,8 @@ class ConfiguredUsers:
 
 
 def _accept(user: ConfiguredUser) -> Accept:
-    return Accept(user.account, user.permissions)
+    permissions = user.permissions
+    return Accept(user.account, permissions if isinstance(permissions, Permissions) else EVERYTHING)
 
 
 def _may_connect(user: ConfiguredUser, login: Login) -> bool:

@@ -148,13 +148,11 @@ class PairedDataPlane:
     ) -> PairedTable:
         """A look-up table over `sublist`."""
         assert isinstance(sublist, PairedSublist)
-        rules = [one for one in (allow, deny) if isinstance(one, PairedSublist)]
-        assert len(rules) == (allow is not None) + (deny is not None)
-        firsts = {id(one): one.first for one in rules}
-        seconds = {id(one): one.second for one in rules}
+        first_allow, second_allow = _halves(allow)
+        first_deny, second_deny = _halves(deny)
         return PairedTable(
-            self._first.table(sublist.first, reserved, firsts.get(id(allow)), firsts.get(id(deny))),
-            self._second.table(sublist.second, reserved, seconds.get(id(allow)), seconds.get(id(deny))),
+            self._first.table(sublist.first, reserved, first_allow, first_deny),
+            self._second.table(sublist.second, reserved, second_allow, second_deny),
         )
 
     def retire(self, table: SubjectTable) -> None:
@@ -324,3 +322,11 @@ def _half(plan: Plan[Subscription], side: Callable[[PairedSubscription], Subscri
         return mine
 
     return Plan(own(plan.local), tuple(Group(group.queue, own(group.members)) for group in plan.groups))
+
+
+def _halves(rules: Sublist | None) -> tuple[Sublist | None, Sublist | None]:
+    """The two sublists of a pair, if there is one."""
+    if rules is None:
+        return None, None
+    assert isinstance(rules, PairedSublist)
+    return rules.first, rules.second
