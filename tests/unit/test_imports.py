@@ -48,6 +48,9 @@ COMPILED: Final = {"cpython", "cython", "libc"}
 LAYERS: Final = (
     ("values",),
     ("deadlines", "entropy", "errors", "events", "identity", "subject", "turn", "version"),
+    ("destinations",),
+    ("transform",),
+    ("account",),
     ("effects", "holdings", "options", "wire"),
     ("facts",),
     # The live objects of the hot path: subscriptions point at plans, plans at cells, cells at subscriptions.
