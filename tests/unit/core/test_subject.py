@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from natscore.subject import has_wildcard, is_valid, is_valid_literal, matches
+from natscore.subject import covers, has_wildcard, is_valid, is_valid_literal, matches
 
 VALID = [
     b"foo", b"foo.bar", b"*", b">", b"foo.*", b"foo.>", b"*.*.>", b"foo*", b"a.>>", b"a.**", b">a", b"a>.b",
@@ -74,3 +74,18 @@ def test_a_pattern_matches(pattern: bytes, subject: bytes) -> None:
 )
 def test_a_pattern_does_not_match(pattern: bytes, subject: bytes) -> None:
     assert not matches(pattern, subject)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "other", "covered"),
+    [
+        (b"s", b"s", True), (b"s.*", b"s.a", True), (b"s.*", b"s.*", True), (b"s.>", b"s.*", True),
+        (b"s.>", b"s.>", True), (b"s.>", b"s.a.>", True), (b">", b"*.s", True), (b"*.s", b"a.s", True),
+        (b"s.*", b"s.>", False), (b"s.*.>", b"s.>", False), (b"s.a", b"s.*", False), (b"s.>", b"s", False),
+        (b"s.*", b"s.a.b", False), (b"s.a.b", b"s.a", False), (b"s.a", b"s.b", False), (b"*", b">", False),
+    ],
+)  # fmt: skip
+def test_pattern_covers_another_when_it_matches_whatever_that_matches(
+    pattern: bytes, other: bytes, covered: bool
+) -> None:
+    assert covers(pattern, other) is covered
