@@ -188,6 +188,25 @@ def test_latency_needs_a_system_account() -> None:
     ]
 
 
+@pytest.mark.spec("accounts 2.1")
+def test_export_with_two_faults_is_told_both() -> None:
+    export = StreamExport(subject=b"x", accounts=("Z",), account_token_position=1)
+
+    assert [problem.text for problem in problems(account("A", exports=(export,)))] == [
+        '"Z" account not defined for stream export',
+        'Error adding stream export "x": sublist: invalid subject',
+    ]
+
+
+@pytest.mark.spec("accounts 2.1")
+def test_subject_of_latency_counts_before_the_response_type() -> None:
+    export = ServiceExport(subject=b"x", latency=Latency(b"x"), response_type=ResponseType.STREAM)
+
+    found = problems(account("A", exports=(export,)))
+
+    assert found == [Problem(EXPORT, f'{SAMPLING} "x" on subject "x": invalid publish subject')]
+
+
 @pytest.mark.spec("accounts 1", "accounts 2.1")
 def test_global_account_cannot_be_declared() -> None:
     assert problems(account("$G")) == [Problem(("accounts", "$G"), '"$G" is a Reserved Account')]

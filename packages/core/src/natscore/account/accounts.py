@@ -218,11 +218,9 @@ class _Resolution:
 
     def _export(self, account: Account, path: Path, export: Export, system_account: str | None) -> None:
         kind = "stream" if isinstance(export, StreamExport) else "service"
-        missing = [name for name in export.accounts if name not in self.declared]
-        for name in missing:
-            self._problem(path, f"{_quoted(name)} account not defined for {kind} export")
-        if missing:
-            return
+        for name in export.accounts:
+            if name not in self.declared:
+                self._problem(path, f"{_quoted(name)} account not defined for {kind} export")
         try:
             if isinstance(export, StreamExport):
                 account.stream_exports.add(export)
@@ -282,11 +280,11 @@ def _wrong_with_latency(export: ServiceExport, latency: Latency, system_account:
     if system_account is None:
         return ": system account not setup"
     shown = f" on subject {_quoted(latency.subject)}"
-    if export.response_type is not ResponseType.SINGLETON:
-        return f"{shown}: bad service response type"
-    # Each request would make a metric, which would be a request.
+    # A metric that is published on the service itself would be a request, and make another.
     if not is_valid_literal(latency.subject) or matches(export.subject, latency.subject):
         return f"{shown}: invalid publish subject"
+    if export.response_type is not ResponseType.SINGLETON:
+        return f"{shown}: bad service response type"
     return None
 
 
