@@ -179,6 +179,13 @@ def test_setting_that_cannot_be_is_named_with_its_path(
     assert found == [Problem(path, text)]
 
 
+@pytest.mark.spec("accounts 2")
+def test_service_may_publish_its_latency_beside_its_subject() -> None:
+    made = resolved(account("A", exports=(ServiceExport(subject=b"x.*", latency=Latency(b"x.l.m", 0)),)))
+
+    assert [export.latency for export in made["A"].service_exports] == [Latency(b"x.l.m", 0)]
+
+
 @pytest.mark.spec("accounts 2.1")
 def test_latency_needs_a_system_account() -> None:
     sampled = account("A", exports=(ServiceExport(subject=b"x", latency=Latency(b"l")),))
