@@ -6,7 +6,7 @@ from itertools import product
 
 import pytest
 
-from natscore.subject import has_wildcard, is_valid, is_valid_literal, matches, overlap
+from natscore.subject import covers, has_wildcard, is_valid, is_valid_literal, matches, overlap
 
 VALID = [
     b"foo", b"foo.bar", b"*", b">", b"foo.*", b"foo.>", b"*.*.>", b"foo*", b"a.>>", b"a.**", b">a", b"a>.b",
@@ -136,3 +136,18 @@ def test_patterns_overlap_when_a_subject_is_matched_by_both() -> None:
 
     for one, other in product(patterns, repeat=2):
         assert overlap(one, other) is bool(matched[one] & matched[other]), (one, other)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "other", "covered"),
+    [
+        (b"s", b"s", True), (b"s.*", b"s.a", True), (b"s.*", b"s.*", True), (b"s.>", b"s.*", True),
+        (b"s.>", b"s.>", True), (b"s.>", b"s.a.>", True), (b">", b"*.s", True), (b"*.s", b"a.s", True),
+        (b"s.*", b"s.>", False), (b"s.*.>", b"s.>", False), (b"s.a", b"s.*", False), (b"s.>", b"s", False),
+        (b"s.*", b"s.a.b", False), (b"s.a.b", b"s.a", False), (b"s.a", b"s.b", False), (b"*", b">", False),
+    ],
+)  # fmt: skip
+def test_pattern_covers_another_when_it_matches_whatever_that_matches(
+    pattern: bytes, other: bytes, covered: bool
+) -> None:
+    assert covers(pattern, other) is covered

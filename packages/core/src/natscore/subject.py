@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["has_wildcard", "is_valid", "is_valid_literal", "matches", "overlap"]
+__all__ = ["covers", "has_wildcard", "is_valid", "is_valid_literal", "matches", "overlap"]
 
 STAR: Final = b"*"
 REST: Final = b">"
@@ -59,6 +59,22 @@ def matches(pattern: bytes, subject: bytes) -> bool:
         if token == REST and index == len(wanted) - 1:
             return len(given) > index
         if index >= len(given) or (token not in (STAR, given[index])):
+            return False
+    return len(wanted) == len(given)
+
+
+def covers(pattern: bytes, other: bytes) -> bool:
+    """Whether `pattern` matches every subject that the pattern `other` matches.
+
+    `s.>` covers `s.*` and `s.a.>`; `s.*` does not cover `s.>`.
+    """
+    wanted, given = pattern.split(b"."), other.split(b".")
+    for index, token in enumerate(wanted):
+        if token == REST and index == len(wanted) - 1:
+            return len(given) > index
+        if index >= len(given) or (given[index] == REST and index == len(given) - 1):
+            return False
+        if token not in (STAR, given[index]):
             return False
     return len(wanted) == len(given)
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from natscore.transform import Draw
 
-__all__ = ["Destination", "Mapping", "Mappings", "destination_of", "mapping_of", "weight_of"]
+__all__ = ["WEIGHT_MAX", "Destination", "Mapping", "Mappings", "destination_of", "mapping_of", "weight_of"]
 
 WEIGHT_MAX: Final = 100
 
