@@ -9,7 +9,6 @@ where they say too little.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
@@ -18,6 +17,8 @@ from urllib.parse import urlsplit
 from natscore.subject import is_valid
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from natscore_cli.conf.tree import Map, Node, Place
 
 __all__ = [
@@ -60,7 +61,9 @@ class Findings:
 
     def lines(self) -> list[str]:
         """Warnings, then errors, each by file and position."""
-        return [str(found) for group in (self.warnings, self.errors) for found in sorted(group, key=_position)]
+        return [
+            str(found) for group in (self.warnings, self.errors) for found in sorted(group, key=_position)
+        ]
 
 
 def _position(found: Finding) -> tuple[str, int, int]:
@@ -88,7 +91,7 @@ class Type(NamedTuple):
                 raise Invalid(reason)
             return value
 
-        return self._replace(read=read, **changes)  # type: ignore[arg-type]  # texts only
+        return self._replace(read=read, **changes)
 
 
 def type_name(value: object) -> str:
@@ -103,7 +106,8 @@ def type_name(value: object) -> str:
 def mistyped(node: Node, wanted: str, plainly: str, key: str) -> Invalid:
     """The text of nats-server, and what it means."""
     return Invalid(
-        f'interface conversion: interface {{}} is {type_name(node.value)}, not {wanted} ("{key}" takes {plainly})'
+        f"interface conversion: interface {{}} is {type_name(node.value)}, not {wanted}"
+        f' ("{key}" takes {plainly})'
     )
 
 
@@ -331,10 +335,7 @@ def read_urls(what: str, *, texts_too: bool) -> Reader:
     """URLs of routes, gateways or leaf nodes, `what`; a text for a single one where `texts_too`."""
 
     def read(node: Node, key: str, findings: Findings) -> list[str]:
-        if isinstance(node.value, str) and texts_too:
-            members = [node]
-        else:
-            members = read_array(node, key)
+        members = [node] if isinstance(node.value, str) and texts_too else read_array(node, key)
         urls: list[str] = []
         for member in members:
             text = read_text(member, key, findings)
