@@ -142,7 +142,7 @@ def test_an_address_that_nobody_can_connect_to_is_not_advertised(text: str) -> N
 def test_what_is_not_built_is_refused_by_name() -> None:
     assert refusal("--tls") == "--tls is not supported yet"
     assert refusal("--tlscert", "a", "--tlskey", "b") == "--tlscert, --tlskey are not supported yet"
-    assert refusal("-c", "server.conf") == "-c is not supported yet"
+    assert refusal("-sl", "reload") == "-sl is not supported yet"
     assert refusal("-js") == "-js is not supported yet"
 
 

@@ -79,7 +79,7 @@ def resolve(given: Given, *, memory_bytes: int, file: FileSettings | None = None
         if file.not_built:
             raise StartRefused("\n".join(file.not_built))
         values = _merged(values, file.values)
-    _refuse_hashes(values)
+    _refuse_hashes(values, given)
     _check_advertised(str(values.get("client_advertise", "")))
 
     def chosen(name: str, default: _V) -> _V:
@@ -185,8 +185,9 @@ def _check_advertised(text: str) -> None:
 _BCRYPT: Final = re.compile(r"\$2[abxy]\$\d{2}\$")
 
 
-def _refuse_hashes(values: dict[str, Value]) -> None:
+def _refuse_hashes(values: dict[str, Value], given: Given) -> None:
     """A hash that is compared as plain text would lock out everyone who knows the password."""
     for name, flag in (("password", "--pass"), ("token", "--auth")):
         if _BCRYPT.match(str(values.get(name, ""))):
-            raise StartRefused(f"{flag} holds a bcrypt hash; hashed credentials are not supported yet")
+            where = flag if given.values.get(name) else f"authorization.{name}"
+            raise StartRefused(f"{where} holds a bcrypt hash; hashed credentials are not supported yet")

@@ -75,6 +75,10 @@ class Option(NamedTuple):
         return self.names[0]
 
 
+_HINTED_LETTERS_MAX: Final = 40  # finding what is near takes the square of the length
+_HINTS_MAX: Final = 20  # and some milliseconds; a file with more errors than that is no slip of the pen
+
+
 class Block(NamedTuple):
     """The options of one map. `check` sees what was read, and says what does not fit together."""
 
@@ -91,7 +95,12 @@ class Block(NamedTuple):
 
     def nearest(self, key: str) -> str | None:
         """The name that a key may have been meant for."""
+        if len(key) > _HINTED_LETTERS_MAX:
+            return None
         names = [name for option in self.options for name in option.names]
+        for name in names:
+            if sorted(name) == sorted(key.lower()):
+                return name
         return next(iter(difflib.get_close_matches(key.lower(), names, n=1, cutoff=0.75)), None)
 
 
@@ -115,7 +124,7 @@ def read_block(root: Map, place: Place, block: Block, findings: Findings) -> Set
         option = block.find(key)
         if option is None:
             if not node.used:
-                near = block.nearest(key)
+                near = block.nearest(key) if len(findings.errors) < _HINTS_MAX else None
                 hint = f'; did you mean "{near}"?' if near else ""
                 findings.error(node.place, f"{block.unknown.format(key)}{hint}")
             continue

@@ -21,7 +21,7 @@ import functools
 import math
 import re
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias, TypeGuard
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from lark import Lark, Token
 from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken
@@ -56,14 +56,12 @@ class Array(NamedTuple):
     """`[ ... ]`."""
 
     members: list[Raw]
-    depth: int
 
 
 class Table(NamedTuple):
     """`{ ... }`, or a whole file."""
 
     entries: list[Entry | Include]
-    depth: int
 
 
 Raw: TypeAlias = "Literal | Variable | Array | Table"
@@ -86,9 +84,11 @@ class Include(NamedTuple):
 
 def parse(source: Source) -> Table:
     """The entries of a file. Raises LanguageError, whatever the text is."""
+    parser, builder = _parser()
+    builder.depth = 0
     try:
         # The grammar counts on a newline behind whatever stands last.
-        table: object = _parser().parse(f"{source.text}\n")
+        table: object = parser.parse(f"{source.text}\n")
     except (UnexpectedToken, UnexpectedCharacters) as error:
         raise misplaced(source, _stop(error, len(source.text))) from None
     assert isinstance(table, Table)  # of _Builder.start
@@ -96,9 +96,10 @@ def parse(source: Source) -> Table:
 
 
 @functools.cache
-def _parser() -> Lark:
+def _parser() -> tuple[Lark, _Builder]:
+    builder = _Builder()
     # What lark's generator of stand-alone parsers calls, too.
-    return Lark._load_from_dict(DATA, MEMO, transformer=_Builder())  # type: ignore[no-untyped-call,no-any-return]
+    return Lark._load_from_dict(DATA, MEMO, transformer=builder), builder  # type: ignore[no-untyped-call]
 
 
 def _stop(error: UnexpectedInput, end: int) -> Stop:
@@ -119,17 +120,33 @@ def _stop(error: UnexpectedInput, end: int) -> Stop:
 
 
 class _Builder:
-    """What becomes of each rule, by the rule's name; lark calls it as soon as one is complete."""
+    """What becomes of rules and terminals, by their names; lark calls it as soon as one is complete."""
+
+    def __init__(self) -> None:
+        self.depth = 0
+
+    def _open(self, token: Token) -> Token:
+        self.depth += 1
+        if self.depth > DEPTH_MAX:
+            raise LanguageError(f"maps and arrays stand more than {DEPTH_MAX} deep within one another")
+        return token
+
+    def _close(self, token: Token) -> Token:
+        self.depth -= 1
+        return token
+
+    # By the names of the terminals: called as soon as one is read, before anything waits for its end.
+    _BLOCK_OPEN = _MAP_OPEN = _ARRAY_OPEN = _open
+    _BLOCK_CLOSE = _MAP_CLOSE = _ARRAY_CLOSE = _close
 
     def start(self, entries: list[Entry | Include]) -> Table:
-        return self.map(entries)
+        return Table(entries)
 
     def map(self, entries: list[Entry | Include]) -> Table:
-        depths = [entry.value.depth for entry in entries if isinstance(entry, Entry) if _nests(entry.value)]
-        return Table(entries, _one_deeper(depths))
+        return Table(entries)
 
     def array(self, members: list[Raw]) -> Array:
-        return Array(members, _one_deeper([member.depth for member in members if _nests(member)]))
+        return Array(members)
 
     def entry(self, parts: list[Token | Raw]) -> Entry:
         key, value = parts
@@ -148,7 +165,7 @@ class _Builder:
         (part,) = parts
         if not isinstance(part, Token):
             return part
-        if part.type == "BARE":
+        if part.type in ("BARE", "BARE_MEMBER"):
             return _bare(part)
         return Literal(_READERS[part.type](part), _offset(part))
 
@@ -156,17 +173,6 @@ class _Builder:
 def _offset(token: Token) -> int:
     assert token.start_pos is not None
     return token.start_pos
-
-
-def _nests(value: Raw) -> TypeGuard[Array | Table]:
-    return isinstance(value, Array | Table)
-
-
-def _one_deeper(depths: list[int]) -> int:
-    depth = max(depths, default=0) + 1
-    if depth > DEPTH_MAX:
-        raise LanguageError(f"maps and arrays stand more than {DEPTH_MAX} deep within one another")
-    return depth
 
 
 _TRUE: Final = frozenset({"true", "yes", "on"})

@@ -39,7 +39,7 @@ def on_line(line: int, text: str) -> LanguageError:
 def misplaced(source: Source, stop: Stop) -> LanguageError:
     """The error for what stands where the parser stopped."""
     text, expected = source.text, stop.expected
-    if "BARE" in expected:
+    if expected & {"BARE", "BARE_MEMBER"}:
         if stop.offset >= len(text) and stop.key is not None and _is_at_file_level(stop):
             # A last key without a value (2.9.22).
             behind_quote = stop.key.type == "QUOTED_KEY"
@@ -125,6 +125,7 @@ def _bad_path(char: str) -> str:
 
 
 _DIGITS: Final = re.compile(r"-?[0-9]*")
+_DIGIT_BEHIND_SUFFIX: Final = re.compile("[kmgtpeKMGTPE][biBI]*[0-9]")
 _DATE: Final = "dddd-dd-ddTdd:dd:ddZ"
 
 
@@ -166,6 +167,8 @@ def _bad_number(text: str, offset: int) -> str:
         return _bad_date(text, offset)
     if char == "-":
         return "All ISO8601 dates must be in full Zulu form."
+    if suffix := _DIGIT_BEHIND_SUFFIX.match(text, behind):
+        return f"Expected the end of a number, but got '{_shown(text, suffix.end() - 1)}' instead."
     return f"Expected a value, but got '{_shown(text, offset)}' instead."
 
 

@@ -59,13 +59,21 @@ def _check_callout(settings: Settings, place: Place, findings: Findings) -> None
         findings.error(place, "Authorization callouts require authorized users to be specified")
 
 
+_KEY: Final = "AAAACAQDAQCQMBYIBEFAWDANBYHRAEISCMKBKFQXDAMRUGY4DUPB776S"  # of nobody, for samples
+
 _CALLOUT: Final = Block(
     "auth_callout",
     (
-        inner("issuer", TEXT, "required", "public account key that signs the answers"),
+        inner("issuer", TEXT, "required", "public account key that signs the answers", sample=_KEY),
         inner("auth_users users", TEXT_ARRAY, "required", "users of the service"),
         inner("account acc", TEXT, "`$G`", "account of the service"),
-        inner("xkey key", TEXT, "-", "public curve key, to encrypt requests"),
+        inner(
+            "xkey key",
+            TEXT,
+            "-",
+            "public curve key, to encrypt requests",
+            sample="XAAACAQDAQCQMBYIBEFAWDANBYHRAEISCMKBKFQXDAMRUGY4DUPB7QO7",
+        ),
         inner("allowed_accounts", TEXT_ARRAY, "all", "accounts it may put users into"),
     ),
     unknown='Unknown field "{}" parsing authorization callout',
@@ -97,7 +105,8 @@ AUTHORIZATION: Final = Block(
             "default_permissions default_permission permissions", PERMISSIONS_TYPE, "everything",
             "of users without permissions of their own", block=PERMISSIONS,
         ),
-        inner("auth_callout auth_hook", block_of(_CALLOUT), "-", "a service that decides", block=_CALLOUT),
+        inner("auth_callout auth_hook", block_of(_CALLOUT), "-", "a service that decides", block=_CALLOUT,
+              sample=f"{{ issuer: {_KEY}, auth_users: [a] }}"),
         inner("proxy_required", BOOLEAN, "false", "only through a trusted proxy"),
     ),
     check=check_authorization,
@@ -260,8 +269,22 @@ def _check_import(settings: Settings, place: Place, findings: Findings) -> None:
 _IMPORT: Final = Block(
     "import",
     (
-        inner("stream", _source("Stream"), "-", "a stream; this or `service`", block=_SOURCE),
-        inner("service", _source("Service"), "-", "a service; this or `stream`", block=_SOURCE),
+        inner(
+            "stream",
+            _source("Stream"),
+            "-",
+            "a stream; this or `service`",
+            block=_SOURCE,
+            sample="{ account: A, subject: a }",
+        ),
+        inner(
+            "service",
+            _source("Service"),
+            "-",
+            "a service; this or `stream`",
+            block=_SOURCE,
+            sample="{ account: A, subject: a }",
+        ),
         inner("to", SUBJECT, "as it is exported", "subject that it has here"),
         inner("prefix", TEXT, "-", "tokens in front of the subject of a stream"),
         inner("share", BOOLEAN, "false", "tell a service who asks"),

@@ -124,7 +124,8 @@ USER_BLOCK: Final = Block(
     (
         inner("user username", TEXT, "-", "name to log in with"),
         inner("password pass", TEXT, "-", "plain or bcrypt; may be absent for users of certificates"),
-        inner("nkey", TEXT, "-", "public user key, in place of name and password"),
+        inner("nkey", TEXT, "-", "public user key, in place of name and password",
+              sample="UAAACAQDAQCQMBYIBEFAWDANBYHRAEISCMKBKFQXDAMRUGY4DUPB63NN"),
         inner(
             "permissions permission authorization", PERMISSIONS_TYPE, "the default ones", "what the user may",
             block=PERMISSIONS,

@@ -253,7 +253,7 @@ TLS: Final = Block(
 """Of clients."""
 
 TLS_OF_LINKS: Final = Block(
-    "tls",
+    "tls of links",
     (
         *_ROWS,
         inner(_KNOWN_URLS, _SWITCH, "false", "the certificate must name a host that is configured"),

@@ -116,7 +116,18 @@ _FORMAT: Final = Type(
     "text or json", read_choice("text", "json", said="log_format must be text or json"), "json", "xml"
 )
 
-_PROXY: Final = Block("proxy", (inner("key public_key", TEXT, "required", "its public server key"),))
+_PROXY: Final = Block(
+    "proxy",
+    (
+        inner(
+            "key public_key",
+            TEXT,
+            "required",
+            "its public server key",
+            sample="NAAACAQDAQCQMBYIBEFAWDANBYHRAEISCMKBKFQXDAMRUGY4DUPB6CRG",
+        ),
+    ),
+)
 
 
 def _check_proxies(settings: Settings, place: Place, findings: Findings) -> None:
@@ -253,7 +264,8 @@ _SECURITY: Final = (
     ),
     later("accounts", ACCOUNTS, "-", _YES, "clients that see nothing of each other", block=ACCOUNT_BLOCK),
     later("mappings maps", MAPPINGS, "-", _YES, "subjects that become others, in `$G`", block=MAPPING_BLOCK),
-    later("no_auth_user", TEXT, "-", _PARTLY, "user of clients without credentials"),
+    later("no_auth_user", TEXT, "-", _PARTLY, "user of clients without credentials",
+          sample="a\nauthorization { users: [ {user: a} ] }"),
     later("default_sentinel", TEXT, "-", _YES, "user token of clients without one"),
     later(
         "system_account system", Type("text", _read_system_account, "SYS", "5"), "`$SYS`", _NO,
@@ -265,12 +277,12 @@ _SECURITY: Final = (
     ),
     later("trusted_keys trusted", TRUSTED, "-", _NO, "keys that sign accounts"),
     later("operator operators root roots root_operator root_operators", OPERATORS, "-", _NO,
-          "who signs accounts"),
+          "who signs accounts", sample='"eyJ0.e30.c2ln"\nresolver: MEM'),
     later(
         "resolver account_resolver accounts_resolver", RESOLVER, "-", _PARTLY,
         "where tokens of accounts come from", block=RESOLVER_BLOCK,
     ),
-    later("resolver_tls", block_of(TLS), "-", _YES, "for a URL resolver", block=TLS),
+    later("resolver_tls", block_of(TLS), "-", _YES, "for a URL resolver", block=TLS, sample="{ timeout: 3 }"),
     later("resolver_preload", PRELOAD, "-", _YES, "tokens of accounts", sample=(
         "{ AAAACAQDAQCQMBYIBEFAWDANBYHRAEISCMKBKFQXDAMRUGY4DUPB776S: eyJ0.e30.c2ln }"
     )),
