@@ -167,7 +167,7 @@ def test_a_list_is_a_text_or_an_array_of_texts() -> None:
     ]
 
 
-@pytest.mark.spec("configuration 3", "configuration 5.3")
+@pytest.mark.spec("configuration 3")
 def test_subjects_may_name_a_queue_group() -> None:
     assert read(SUBJECTS, "a.> q.*") == ["a.> q.*"]
     assert refusal(SUBJECTS, ["a", "b..c", "d q e"]).splitlines() == [
