@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -15,6 +16,7 @@ from natscore_cli.conf.effect import load_file
 from natscore_cli.conf.resolve import load
 from natscore_cli.main import main
 from natscore_cli.settings import Settings, resolve
+from tests.support.servers import ServerProgram, programs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -180,3 +182,30 @@ def test_a_file_comes_to_the_values_of_the_vector(
 
     found = Found(file, resolve(parse([]), memory_bytes=1 << 30, file=file._replace(not_built=())))
     assert {field: VALUES[field](found) for field in case["values"]} == case["values"]
+
+
+CURRENT_GO: Final = [program for program in programs() if (program.version or "").startswith("2.14.")]
+
+
+@pytest.mark.interop
+@pytest.mark.parametrize("program", CURRENT_GO, ids=str)
+@pytest.mark.parametrize("name", [name for name in CASES if name not in WAITING | REFUSED_HERE])
+def test_the_check_agrees_with_the_reference_and_has_its_digest(
+    name: str,
+    program: ServerProgram,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    case = CASES[name]
+    lay_out(case, folder, monkeypatch)
+
+    check = ["-t", "-c", "c.conf"]
+    theirs = subprocess.run([*program.command, *check], capture_output=True, text=True, timeout=20)
+    code = main(check)
+
+    ours = capsys.readouterr().err
+    at_start_only = expected(case)[0] == "start_error"
+    assert (code, theirs.returncode) == ((1, 0) if at_start_only else (theirs.returncode, theirs.returncode))
+    if code == 0:
+        assert re.findall("sha256:[0-9a-f]{64}", ours) == re.findall("sha256:[0-9a-f]{64}", theirs.stderr)

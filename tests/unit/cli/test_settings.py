@@ -139,6 +139,13 @@ def test_an_address_that_nobody_can_connect_to_is_not_advertised(text: str) -> N
     )
 
 
+@pytest.mark.parametrize(
+    ("flag", "name"), [("-n", "server_name"), ("--client_advertise", "client_advertise")]
+)
+def test_what_clients_are_told_is_unicode(flag: str, name: str) -> None:
+    assert refusal(flag, "a\udcff") == f"{name} is not valid UTF-8"
+
+
 def test_what_is_not_built_is_refused_by_name() -> None:
     assert refusal("--tls") == "--tls is not supported yet"
     assert refusal("--tlscert", "a", "--tlskey", "b") == "--tlscert, --tlskey are not supported yet"

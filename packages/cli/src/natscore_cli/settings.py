@@ -80,7 +80,8 @@ def resolve(given: Given, *, memory_bytes: int, file: FileSettings | None = None
             raise StartRefused("\n".join(file.not_built))
         values = _merged(values, file.values)
     _refuse_hashes(values, given)
-    _check_advertised(str(values.get("client_advertise", "")))
+    _check_advertised(str(values.get("client_advertise", "")), given)
+    _check_shown(values)
 
     def chosen(name: str, default: _V) -> _V:
         value = values.get(name)
@@ -173,13 +174,21 @@ def _options(values: dict[str, Value], *, memory_bytes: int, debug: bool, trace:
 _ADVERTISED: Final = re.compile(r"(?:\[[^\[\]\s]+\]|[^:\[\]\s]+)(?::([0-9]{1,5}))?")
 
 
-def _check_advertised(text: str) -> None:
+def _check_shown(values: dict[str, Value]) -> None:
+    """What clients are told is JSON, and that is Unicode."""
+    for name in ("server_name", "client_advertise"):
+        try:
+            str(values.get(name, "")).encode()
+        except UnicodeEncodeError:
+            raise StartRefused(f"{name} is not valid UTF-8") from None
+
+
+def _check_advertised(text: str, given: Given) -> None:
     """Clients would be sent to an address that nobody can connect to, and only after they lost this one."""
     match = _ADVERTISED.fullmatch(text)
     if text and (match is None or not 0 < int(match[1] or 1) <= 65_535):
-        raise StartRefused(
-            f'--client_advertise "{escaped(text)}" is not host or host:port; IPv6 stands in brackets'
-        )
+        name = "--client_advertise" if given.values.get("client_advertise") else "client_advertise"
+        raise StartRefused(f'{name} "{escaped(text)}" is not host or host:port; IPv6 stands in brackets')
 
 
 _BCRYPT: Final = re.compile(r"\$2[abxy]\$\d{2}\$")

@@ -230,6 +230,11 @@ def test_warnings_do_not_keep_a_server_from_starting(tmp_path: Path) -> None:
     assert file.values == {"ping_interval_ns": 10 * 10**9}
 
 
+def test_an_address_that_nobody_can_use_is_not_advertised(started: Callable[..., Settings]) -> None:
+    with pytest.raises(StartRefused, match=r'^client_advertise "a b" is not host or host:port'):
+        started('client_advertise: "a b"')
+
+
 def test_the_settings_name_the_file(started: Callable[..., Settings]) -> None:
     configuration = started("port: 4222").configuration
 

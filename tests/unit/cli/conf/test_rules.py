@@ -99,6 +99,9 @@ TOKEN = '"eyJ0.e30.c2ln"'
             "trusted operators or trusted keys configuration is required for JWT authentication "
             'via cookie "c"',
         ),
+        ("ping_max: -1", "ping_max must not be negative"),
+        ('write_deadline: "-1s"', "write_deadline must not be negative"),
+        ("authorization { timeout: -1 }", "authorization.timeout must not be negative"),
         ("system_account: X", "error resolving system account: account missing"),
     ],
 )

@@ -149,6 +149,10 @@ def test_what_is_no_address_is_refused(value: Scalar, said: str) -> None:
     assert refusal(LISTEN, value) == said
 
 
+def test_a_text_with_a_null_character_is_refused() -> None:
+    assert refusal(TEXT, "a\x00b") == '"key" holds a null character, which no path and no name can'
+
+
 @pytest.mark.parametrize("port", [-2, 65_536])
 def test_a_port_has_16_bits(port: int) -> None:
     assert refusal(PORT, port).startswith(f"port is {port}")

@@ -204,6 +204,21 @@ def _system_account(settings: Settings) -> str | None:
     return None
 
 
+_NOT_NEGATIVE: Final = (
+    *("ping_interval", "ping_max", "write_deadline", "max_pending", "max_control_line"),
+    *("memory_max", "journal_size_max", "unauthenticated_per_address_max"),
+)
+
+
+def _negative(settings: Settings) -> str | None:
+    for name in _NOT_NEGATIVE:
+        value = _value(settings, name)
+        if isinstance(value, int) and value < 0:
+            return f"{name} must not be negative"
+    timeout = _value(settings, "authorization", "timeout")
+    return "authorization.timeout must not be negative" if isinstance(timeout, int) and timeout < 0 else None
+
+
 _RULES: Final[tuple[Callable[[Settings], str | None], ...]] = (
     _lame_duck,
     _operators,
@@ -216,5 +231,6 @@ _RULES: Final[tuple[Callable[[Settings], str | None], ...]] = (
     _pool,
     _websocket,
     _system_account,
+    _negative,
 )
-"""In the order in which nats-server checks."""
+"""In the order in which nats-server checks; the last is ours."""

@@ -22,12 +22,53 @@ if TYPE_CHECKING:
     from natscore_cli.conf.tree import Map, Node, Place
 
 __all__ = [
+    "ANYTHING",
+    "BOOLEAN",
+    "DURATION",
+    "DURATION_TEXT",
+    "INTEGER",
+    "LISTEN",
+    "PATH",
+    "PORT",
+    "SECONDS",
+    "SECONDS_OR_DURATION",
+    "SIZE",
+    "SUBJECT",
+    "SUBJECTS",
+    "TEXT",
+    "TEXTS",
+    "TEXT_ARRAY",
     "Finding",
     "Findings",
     "Invalid",
     "Listen",
+    "Reader",
     "Type",
+    "checked_port",
+    "is_subject",
+    "mistyped",
+    "nanoseconds",
+    "parsed_url",
+    "read_any",
+    "read_array",
+    "read_boolean",
+    "read_choice",
+    "read_duration",
+    "read_duration_or_seconds",
+    "read_duration_text",
+    "read_integer",
+    "read_listen",
+    "read_map",
+    "read_port",
+    "read_seconds",
+    "read_subject",
+    "read_subjects",
+    "read_text",
+    "read_text_array",
+    "read_texts",
+    "read_urls",
     "type_name",
+    "without_password",
 ]
 
 
@@ -126,6 +167,8 @@ def read_integer(node: Node, key: str, findings: Findings) -> int:
 def read_text(node: Node, key: str, findings: Findings) -> str:
     if not isinstance(node.value, str):
         raise mistyped(node, "string", "a text; put numbers and words like true in quotes", key)
+    if "\x00" in node.value:
+        raise Invalid(f'"{key}" holds a null character, which no path and no name can')
     return node.value
 
 
