@@ -1,62 +1,46 @@
-"""Which configurations our server can be given today, and how.
+"""Which configurations our server can be given today.
 
-The scenarios hold configuration files. Until our command reads those, a
-configuration runs against ours when settings of the core and flags of the command say
-the same. Every other one stands in `LATER` with its reason: nothing is left out of
-a run except through this table.
+The scenarios hold configuration files. Our command reads them; a simulated server is
+given the settings that they come to. Every file that asks for something that is not
+built stands in `LATER` with its reason: nothing is left out of a run except through
+this table.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["LATER", "OURS", "OwnConfiguration", "reason_for_later"]
+__all__ = ["LATER", "OURS", "reason_for_later"]
 
 MILLISECOND_NS: Final = 1_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class OwnConfiguration:
-    """The same settings as a configuration file, in our own words."""
-
-    options: Mapping[str, Any]  # of natscore.options.Options
-    flags: tuple[str, ...]  # of the command
-
-
-OURS: Final[Mapping[str | None, OwnConfiguration]] = {
-    None: OwnConfiguration({}, ()),
-    "max_payload: 10": OwnConfiguration({"max_payload": 10}, ("--max_payload", "10")),
-    "no_header_support: true": OwnConfiguration({"headers": False}, ("--no_header_support",)),
-    "max_control_line: 64": OwnConfiguration({"max_control_line": 64}, ("--max_control_line", "64")),
-    "max_subscriptions: 2": OwnConfiguration({"max_subscriptions": 2}, ("--max_subscriptions", "2")),
-    "max_connections: 2": OwnConfiguration({"max_connections": 2}, ("--max_connections", "2")),
-    "max_sub_tokens: 3": OwnConfiguration({"max_subject_tokens": 3}, ("--max_sub_tokens", "3")),
-    'ping_interval: "200ms"\nping_max: 2': OwnConfiguration(
-        {"ping_interval_ns": 200 * MILLISECOND_NS, "ping_max": 2},
-        ("--ping_interval", "200ms", "--ping_max", "2"),
-    ),
-    'ping_interval: "200ms"\nping_max: 1': OwnConfiguration(
-        {"ping_interval_ns": 200 * MILLISECOND_NS, "ping_max": 1},
-        ("--ping_interval", "200ms", "--ping_max", "1"),
-    ),
-    'authorization: { token: "s3cret", timeout: 0.5 }': OwnConfiguration(
-        {"token": "s3cret", "auth_timeout_ns": 500 * MILLISECOND_NS},
-        ("--auth", "s3cret", "--auth_timeout", "500ms"),
-    ),
-    'authorization: { user: "u", password: "pw", timeout: 0.5 }': OwnConfiguration(
-        {"user": "u", "password": "pw", "auth_timeout_ns": 500 * MILLISECOND_NS},
-        ("--user", "u", "--pass", "pw", "--auth_timeout", "500ms"),
-    ),
-    "max_pending: 1048576": OwnConfiguration({"max_pending": 1_048_576}, ("--max_pending", "1048576")),
-    'write_deadline: "300ms"': OwnConfiguration(
-        {"write_deadline_ns": 300 * MILLISECOND_NS}, ("--write_deadline", "300ms")
-    ),
+OURS: Final[Mapping[str | None, Mapping[str, Any]]] = {
+    None: {},
+    "max_payload: 10": {"max_payload": 10},
+    "no_header_support: true": {"headers": False},
+    "max_control_line: 64": {"max_control_line": 64},
+    "max_subscriptions: 2": {"max_subscriptions": 2},
+    "max_connections: 2": {"max_connections": 2},
+    "max_sub_tokens: 3": {"max_subject_tokens": 3},
+    'ping_interval: "200ms"\nping_max: 2': {"ping_interval_ns": 200 * MILLISECOND_NS, "ping_max": 2},
+    'ping_interval: "200ms"\nping_max: 1': {"ping_interval_ns": 200 * MILLISECOND_NS, "ping_max": 1},
+    'authorization: { token: "s3cret", timeout: 0.5 }': {
+        "token": "s3cret",
+        "auth_timeout_ns": 500 * MILLISECOND_NS,
+    },
+    'authorization: { user: "u", password: "pw", timeout: 0.5 }': {
+        "user": "u",
+        "password": "pw",
+        "auth_timeout_ns": 500 * MILLISECOND_NS,
+    },
+    "max_pending: 1048576": {"max_pending": 1_048_576},
+    'write_deadline: "300ms"': {"write_deadline_ns": 300 * MILLISECOND_NS},
 }
-"""By the text of the configuration file; None is the server as it comes."""
+"""The settings of natscore.Options, by the text of the configuration file; None is the server as it comes."""
 
 _BCRYPT: Final = "bcrypt passwords come with the security package"
 _USERS: Final = "user lists and nkeys come with accounts and the security package"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from tests.conformance.configurations import OURS, reason_for_later
+from tests.conformance.configurations import reason_for_later
 from tests.conformance.simulator import simulations
 from tests.support.servers import programs
 
@@ -50,14 +50,12 @@ class SocketDriver:
         return self.program.name
 
     def reason_to_leave_out(self, config: str | None) -> str | None:
-        """A Go server reads every configuration; ours has flags for some."""
+        """A Go server obeys every configuration, ours some."""
         return reason_for_later(config) if self.program.kind == "ours" else None
 
     def session(self, pool: ServerPool, *, config: str | None, fresh: bool) -> SocketSession:
         """A session with a server of the pool."""
-        if self.program.kind == "go":
-            return pool.session(self.program, config=config, fresh=fresh)
-        return pool.session(self.program, flags=OURS[config].flags, fresh=fresh)
+        return pool.session(self.program, config=config, fresh=fresh)
 
 
 def drivers() -> list[Driver]:

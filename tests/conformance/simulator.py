@@ -43,7 +43,7 @@ class SimulationDriver:
 
         world = World(SEED, cuts=self.cuts)
         # The vectors expect the address that the socket drivers listen on.
-        yield SimulatedSubject(world, world.server(host="127.0.0.1", **OURS[config].options))
+        yield SimulatedSubject(world, world.server(host="127.0.0.1", **OURS[config]))
         world.check()
 
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
+from natscore_cli.arguments import parse
+from natscore_cli.conf.effect import load_file
+from natscore_cli.settings import resolve
 from tests.conformance.configurations import LATER, OURS, reason_for_later
 from tests.conformance.drivers import SocketDriver, drivers
 from tests.conformance.runner import run_vector
 from tests.conformance.vectors import load
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from _pytest.mark import ParameterSet
 
     from tests.conformance.drivers import Driver
@@ -55,6 +61,16 @@ def test_each_configuration_is_either_given_to_ours_or_waits_for_a_reason() -> N
 
     assert {config for config, reason in waiting.items() if reason is None} <= OURS.keys()
     assert {reason for reason in waiting.values() if reason is not None} == set(LATER.values())
+
+
+@pytest.mark.parametrize("config", [config for config in OURS if config is not None])
+def test_a_simulated_server_has_the_settings_that_the_file_comes_to(config: str, tmp_path: Path) -> None:
+    (tmp_path / "server.conf").write_text(config)
+
+    file = load_file(str(tmp_path / "server.conf"), {})
+
+    options = resolve(parse([]), memory_bytes=1 << 30, file=file).options
+    assert options == replace(resolve(parse([]), memory_bytes=1 << 30).options, **OURS[config])
 
 
 def test_configuration_that_nobody_decided_about_is_an_error() -> None:

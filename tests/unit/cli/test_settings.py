@@ -139,10 +139,17 @@ def test_an_address_that_nobody_can_connect_to_is_not_advertised(text: str) -> N
     )
 
 
+@pytest.mark.parametrize(
+    ("flag", "name"), [("-n", "server_name"), ("--client_advertise", "client_advertise")]
+)
+def test_what_clients_are_told_is_unicode(flag: str, name: str) -> None:
+    assert refusal(flag, "a\udcff") == f"{name} is not valid UTF-8"
+
+
 def test_what_is_not_built_is_refused_by_name() -> None:
     assert refusal("--tls") == "--tls is not supported yet"
     assert refusal("--tlscert", "a", "--tlskey", "b") == "--tlscert, --tlskey are not supported yet"
-    assert refusal("-c", "server.conf") == "-c is not supported yet"
+    assert refusal("-sl", "reload") == "-sl is not supported yet"
     assert refusal("-js") == "-js is not supported yet"
 
 

@@ -281,3 +281,11 @@ def test_the_version_is_printed_without_importing_the_server() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30)
 
     assert done.stdout.splitlines() == ["natscore: v0.1.0", "[]"]
+
+
+def test_the_reference_of_the_configuration_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["config", "reference"]) == 0
+
+    printed = capsys.readouterr().out
+    assert printed.startswith("# Configuration file\n")
+    assert "| `max_connections`, `max_conn` | integer | 65536 | yes | obeyed |" in printed

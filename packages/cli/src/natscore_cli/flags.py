@@ -59,6 +59,8 @@ _DEFAULT_UNLIMITED: Final = "(default: unlimited)"
 
 GROUPS: Final = {
     "Server Options": (
+        Flag(("c", "config"), Kind.TEXT, "config", "<file>", "Read settings from this file; flags beat it"),
+        Flag(("t",), Kind.SWITCH, "check", help="Check the file and exit"),
         Flag(("a", "addr", "net"), Kind.TEXT, "host", "<host>", "Listen on this host (default: 0.0.0.0)"),
         Flag(
             ("p", "port"), Kind.INTEGER, "port", "<port>",
@@ -202,8 +204,6 @@ GROUPS: Final = {
 UNLISTED: Final = (
     _refused(Kind.INTEGER, "m", "http_port"),
     _refused(Kind.INTEGER, "ms", "https_port"),
-    _refused(Kind.TEXT, "c", "config"),
-    _refused(Kind.SWITCH, "t"),
     _refused(Kind.TEXT, "sl", "signal"),
     _refused(Kind.SWITCH, "s", "syslog"),
     _refused(Kind.TEXT, "r", "remote_syslog"),

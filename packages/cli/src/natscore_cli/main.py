@@ -1,6 +1,6 @@
 """`nats-server-py`: what the command line asks for, and the exit code.
 
-    0   help, version, SIGINT, SIGTERM
+    0   help, version, a configuration file that -t finds valid, SIGINT, SIGTERM
     1   anything that keeps the server from starting, said in one line
     2   a command line that is not well formed, said in one line
 
@@ -12,6 +12,7 @@ scripts and `--help` by people.
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING, Final
 
@@ -21,6 +22,7 @@ from natscore_cli.version import VERSION, data_plane_text
 
 if TYPE_CHECKING:
     from natscore_cli.arguments import Given
+    from natscore_cli.conf.effect import FileSettings
 
 __all__ = ["main"]
 
@@ -53,6 +55,10 @@ def _run(given: Given) -> int:
 
         raise StartRefused(f'unrecognized command: "{escaped(given.command)}"')
 
+    path = str(given.values.get("config", ""))
+    if given.values.get("check"):
+        return _check(path)
+
     from natscore_cli.signals import SignalsBeforeStart
 
     signals = SignalsBeforeStart()
@@ -61,11 +67,39 @@ def _run(given: Given) -> int:
     from natscore_cli.machine import memory_bytes
     from natscore_cli.settings import resolve
 
-    settings = resolve(given, memory_bytes=memory_bytes())
+    settings = resolve(given, memory_bytes=memory_bytes(), file=_read(path) if path else None)
 
     from natscore_cli.serve import serve
 
     return serve(settings, signals)
+
+
+def _read(path: str) -> FileSettings:
+    """What the file asks for, for a start: what is odd about it is said, and does not matter."""
+    from natscore_cli.conf.effect import load_file
+
+    file = load_file(path, os.environ)
+    for line in file.warnings:
+        print(line, file=sys.stderr)
+    return file
+
+
+def _check(path: str) -> int:
+    """`-t`: everything but the start itself. Standard output stays empty (operations.md section 2)."""
+    if not path:
+        raise StartRefused("must specify [-c, --config] option to check configuration file syntax")
+
+    from natscore_cli.conf.effect import FileRefused, load_file
+    from natscore_cli.machine import memory_bytes
+    from natscore_cli.settings import resolve
+
+    file = load_file(path, os.environ)
+    if file.warnings:
+        raise FileRefused("\n".join(file.warnings) + "\n")
+    resolve(parse([]), memory_bytes=memory_bytes(), file=file._replace(not_built=()))
+    for line in file.not_built:
+        _complain(line, 0)
+    return _complain(f"configuration file {path} is valid ({file.digest})", 0)
 
 
 # Scripts match `: v(\d+\.\d+\.\d+)` and ` vX.Y.Z`; what else is said is a line of its own, without a version.

@@ -184,6 +184,11 @@ class _Serving:
             self._note("flag_ignored", Level.WARNING, flag=flag)
         if options.requires_authentication:
             self._note("plaintext_passwords_detected", Level.WARNING)
+        configuration = settings.configuration
+        if configuration is not None:
+            self._note("configuration_file", path=configuration.path, digest=configuration.digest)
+            for option, reason in configuration.ignored:
+                self._note("option_ignored", Level.WARNING, option=option, reason=reason)
         if options.max_payload > _DISCOURAGED_PAYLOAD:
             self._note("max_payload_discouraged", Level.WARNING)
         if settings.journal_file is not None:

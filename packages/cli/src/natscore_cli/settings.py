@@ -2,8 +2,8 @@
 
 `arguments.py` knows the spelling of flags; this module knows their meaning: it
 fills in defaults, refuses what cannot be obeyed, and ends with an `Options` for
-the core and a few settings for the shell. The configuration file of a later
-release comes in here, between defaults and flags.
+the core and a few settings for the shell. What a configuration file says comes in
+here, between defaults and flags.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from natscore_cli.redaction import escaped
 
 if TYPE_CHECKING:
     from natscore_cli.arguments import Given, Value
+    from natscore_cli.conf.effect import FileSettings
 
 __all__ = ["LogSettings", "Settings", "resolve"]
 
@@ -39,6 +40,15 @@ class LogSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Configuration:
+    """The file that a server was started with, as its log names it."""
+
+    path: str
+    digest: str
+    ignored: tuple[tuple[str, str], ...] = ()  # options without effect, and why
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Everything one start of the command needs."""
 
@@ -51,25 +61,34 @@ class Settings:
     journal_file: str | None = None
     journal_size_max: int = JOURNAL_SIZE_MAX
     ignored_flags: tuple[str, ...] = ()
+    configuration: Configuration | None = None
 
 
-def resolve(given: Given, *, memory_bytes: int) -> Settings:
-    """Settings for a machine with `memory_bytes` of memory. Raises StartRefused with the reason."""
+def resolve(given: Given, *, memory_bytes: int, file: FileSettings | None = None) -> Settings:
+    """Settings for a machine with `memory_bytes` of memory. Raises StartRefused with the reason.
+
+    A flag that was given beats the file, which beats the default (operations.md section 1.3).
+    """
     if given.refused:
         verb = "is" if len(given.refused) == 1 else "are"
         raise StartRefused(f"{', '.join(given.refused)} {verb} not supported yet")
     values = {name: value for name, value in given.values.items() if value != ""}
-    _refuse_hashes(values)
-    _check_advertised(str(values.get("client_advertise", "")))
+    if file is not None:
+        if file.contradiction is not None:
+            raise StartRefused(file.contradiction)
+        if file.not_built:
+            raise StartRefused("\n".join(file.not_built))
+        values = _merged(values, file.values)
+    _refuse_hashes(values, given)
+    _check_advertised(str(values.get("client_advertise", "")), given)
+    _check_shown(values)
 
     def chosen(name: str, default: _V) -> _V:
         value = values.get(name)
         return default if value is None else value  # type: ignore[return-value]  # kinds of flags.py
 
-    trace = any(
-        chosen(name, False) for name in ("trace", "trace_verbose", "debug_trace", "debug_trace_verbose")
-    )
-    debug = any(chosen(name, False) for name in ("debug", "debug_trace", "debug_trace_verbose"))
+    trace = any(chosen(name, False) for name in _TRACE)
+    debug = any(chosen(name, False) for name in _DEBUG)
     backend: Literal["asyncio", "trio"] = chosen("backend", "asyncio")
     if backend == "trio" and chosen("uvloop", False):
         raise StartRefused("--uvloop and --backend trio exclude each other")
@@ -90,12 +109,36 @@ def resolve(given: Given, *, memory_bytes: int) -> Settings:
         journal_file=chosen("journal_file", None),
         journal_size_max=chosen("journal_size_max", JOURNAL_SIZE_MAX),
         ignored_flags=tuple(given.ignored),
+        configuration=(
+            None if file is None else Configuration(path=file.path, digest=file.digest, ignored=file.ignored)
+        ),
     )
+
+
+_DEBUG: Final = ("debug", "debug_trace", "debug_trace_verbose")
+_TRACE: Final = ("trace", "trace_verbose", "debug_trace", "debug_trace_verbose")
+_CREDENTIALS: Final = ("user", "password", "token")
+
+
+def _merged(flags: dict[str, Value], file: dict[str, Value]) -> dict[str, Value]:
+    """What the file says where no flag says otherwise.
+
+    Names that mean one thing together go together: `-V=false` beats `trace_verbose` of
+    the file, and `--auth` its user and password.
+    """
+    kept = {name: value for name, value in file.items() if value != ""}
+    for names in (_DEBUG, _TRACE, _CREDENTIALS):
+        if any(name in flags for name in names):
+            kept = {name: value for name, value in kept.items() if name not in names}
+    return kept | flags
 
 
 _V = TypeVar("_V")
 
-_ZERO_IS_DEFAULT: Final = ("port", "max_payload", "max_pending", "max_control_line", "ping_max")
+_ZERO_IS_DEFAULT: Final = (
+    *("port", "max_payload", "max_pending", "max_control_line", "ping_max"),
+    *("ping_interval_ns", "write_deadline_ns", "auth_timeout_ns"),
+)
 """As in nats-server, where 0 is indistinguishable from not given."""
 
 _UNLIMITED: Final = {
@@ -131,20 +174,29 @@ def _options(values: dict[str, Value], *, memory_bytes: int, debug: bool, trace:
 _ADVERTISED: Final = re.compile(r"(?:\[[^\[\]\s]+\]|[^:\[\]\s]+)(?::([0-9]{1,5}))?")
 
 
-def _check_advertised(text: str) -> None:
+def _check_shown(values: dict[str, Value]) -> None:
+    """What clients are told is JSON, and that is Unicode."""
+    for name in ("server_name", "client_advertise"):
+        try:
+            str(values.get(name, "")).encode()
+        except UnicodeEncodeError:
+            raise StartRefused(f"{name} is not valid UTF-8") from None
+
+
+def _check_advertised(text: str, given: Given) -> None:
     """Clients would be sent to an address that nobody can connect to, and only after they lost this one."""
     match = _ADVERTISED.fullmatch(text)
     if text and (match is None or not 0 < int(match[1] or 1) <= 65_535):
-        raise StartRefused(
-            f'--client_advertise "{escaped(text)}" is not host or host:port; IPv6 stands in brackets'
-        )
+        name = "--client_advertise" if given.values.get("client_advertise") else "client_advertise"
+        raise StartRefused(f'{name} "{escaped(text)}" is not host or host:port; IPv6 stands in brackets')
 
 
 _BCRYPT: Final = re.compile(r"\$2[abxy]\$\d{2}\$")
 
 
-def _refuse_hashes(values: dict[str, Value]) -> None:
+def _refuse_hashes(values: dict[str, Value], given: Given) -> None:
     """A hash that is compared as plain text would lock out everyone who knows the password."""
     for name, flag in (("password", "--pass"), ("token", "--auth")):
         if _BCRYPT.match(str(values.get(name, ""))):
-            raise StartRefused(f"{flag} holds a bcrypt hash; hashed credentials are not supported yet")
+            where = flag if given.values.get(name) else f"authorization.{name}"
+            raise StartRefused(f"{where} holds a bcrypt hash; hashed credentials are not supported yet")

@@ -190,6 +190,8 @@ _ROWS: Final[dict[str, str | Callable[[Fields], str]]] = {
         "Maximum payloads over 8.00 MB are generally discouraged and could lead to poor performance"
     ),
     "flag_ignored": "{flag} is ignored: JetStream is not supported",
+    "configuration_file": "Using configuration file: {path} ({digest})",
+    "option_ignored": "{option} has no effect: {reason}",
     "journal_started": "Recording every event, credentials and payloads included, to {path}",
     "listening_for_clients": "Listening for client connections on {address}",
     "server_ready": "Server is ready",

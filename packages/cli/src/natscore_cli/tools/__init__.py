@@ -2,6 +2,7 @@
 
     natscore replay FILE                        re-execute a journal, report state or the first difference
     natscore journal export FILE -o OUTPUT      a copy without payloads and credentials, which replays too
+    natscore config reference                   the options of the configuration file, as a page
 
 Each tool is a module, imported when it is asked for.
 """
@@ -58,6 +59,15 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("file", help="written by nats-server-py --journal")
     export.add_argument("-o", "--output", required=True, metavar="FILE", help="a file that does not exist")
     export.set_defaults(run=_export)
+
+    config = tools.add_parser("config", help="about configuration files", description="Configuration files.")
+    about = config.add_subparsers(required=True, metavar="ACTION")
+    reference = about.add_parser(
+        "reference",
+        help="print every option of the configuration file",
+        description="Print every option of the configuration file, as a page in Markdown.",
+    )
+    reference.set_defaults(run=_reference)
     return parser
 
 
@@ -65,6 +75,13 @@ def _replay(given: argparse.Namespace) -> int:
     from natscore_cli.tools.replay import run
 
     return run(given.file)
+
+
+def _reference(given: argparse.Namespace) -> int:
+    from natscore_cli.conf.reference import render
+
+    print(render(), end="")
+    return 0
 
 
 def _export(given: argparse.Namespace) -> int:
