@@ -6,7 +6,7 @@ r"""Text in, a tree of what was written out: the configuration language itself.
     include "users.conf"
 
 The grammar is `grammar.lark`. Start-up does not read it: `grammar_tables.py` holds
-what lark made of it (`compile_grammar.py`; ADR 11). Variables and includes stay
+what lark made of it (`compile_grammar.py`; ADR 14). Variables and includes stay
 unresolved here, `resolve.py` does that.
 
 The texts of errors are those of nats-server, which scripts look for (section 2.10).
