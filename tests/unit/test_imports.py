@@ -48,7 +48,7 @@ COMPILED: Final = {"cpython", "cython", "libc"}
 LAYERS: Final = (
     ("values",),
     ("deadlines", "entropy", "errors", "events", "identity", "subject", "turn", "version"),
-    ("effects", "holdings", "options", "wire"),
+    ("account", "effects", "holdings", "options", "wire"),
     ("facts",),
     # The live objects of the hot path: subscriptions point at plans, plans at cells, cells at subscriptions.
     ("cells", "delivery", "plan", "plane", "sublist"),

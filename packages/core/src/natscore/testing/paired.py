@@ -148,13 +148,21 @@ class PairedDataPlane:
     ) -> PairedTable:
         """A look-up table over `sublist`."""
         assert isinstance(sublist, PairedSublist)
-        rules = [one for one in (allow, deny) if isinstance(one, PairedSublist)]
-        assert len(rules) == (allow is not None) + (deny is not None)
-        firsts = {id(one): one.first for one in rules}
-        seconds = {id(one): one.second for one in rules}
+        assert allow is None or isinstance(allow, PairedSublist)
+        assert deny is None or isinstance(deny, PairedSublist)
         return PairedTable(
-            self._first.table(sublist.first, reserved, firsts.get(id(allow)), firsts.get(id(deny))),
-            self._second.table(sublist.second, reserved, seconds.get(id(allow)), seconds.get(id(deny))),
+            self._first.table(
+                sublist.first,
+                reserved,
+                allow.first if allow is not None else None,
+                deny.first if deny is not None else None,
+            ),
+            self._second.table(
+                sublist.second,
+                reserved,
+                allow.second if allow is not None else None,
+                deny.second if deny is not None else None,
+            ),
         )
 
     def retire(self, table: SubjectTable) -> None:
