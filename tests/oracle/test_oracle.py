@@ -149,10 +149,11 @@ def plant_a_group_that_stays_with_its_first_member(patch: pytest.MonkeyPatch) ->
     """A message that the member drawn may not have goes to nobody, although another may."""
     admitting = plan._admitting
 
-    def drawn(subscriptions: list[plan.S], subject: bytes) -> list[plan.S]:
-        return admitting(subscriptions[:1] if subscriptions[0].queue is not None else subscriptions, subject)
+    def drawn(some: list[plan.S], subject: bytes, verdicts: dict[tuple[bytes, ...], bool]) -> list[plan.S]:
+        is_group = bool(some) and some[0].queue is not None
+        return admitting(some[:1] if is_group else some, subject, verdicts)
 
-    patch.setattr(plan, "_admitting", lambda some, subject: drawn(some, subject) if some else [])
+    patch.setattr(plan, "_admitting", drawn)
 
 
 def plant_one_table_for_all_restricted_users(patch: pytest.MonkeyPatch) -> None:

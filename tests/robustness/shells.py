@@ -31,6 +31,7 @@ from natscore.server import Server
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from natscore.authentication import Authenticator
     from natscore.effects import Effect
     from natscore.events import Event
 
@@ -53,8 +54,8 @@ class Handled(NamedTuple):
 class MeasuringShell:
     """Runs one server and remembers what each event took."""
 
-    def __init__(self, **options: int) -> None:
-        self.server = Server(Options(**options))  # type: ignore[arg-type]  # numbers only, here
+    def __init__(self, authenticator: Authenticator | None = None, **options: int) -> None:
+        self.server = Server(Options(**options), authenticator=authenticator)  # type: ignore[arg-type]  # numbers only, here
         self.handled: list[Handled] = []
         self.effects = 0
         self.turns = 0

@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from natscore.account.permissions import Permissions, SubscribeRules
+from natscore.authentication import Accept
 from tests.robustness.shells import QUIET, MeasuringShell, without_collector
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from natscore.authentication import Login, Verdict
     from natscore.events import ConnectionId
 
 SECONDS_MAX: Final = 0.050
@@ -258,3 +261,40 @@ def test_hundred_connections_that_end_in_one_event_stall_nobody_for_50_ms() -> N
         return shell
 
     assert stalls_nobody(end)
+
+
+class Denied:
+    """Who names itself may not have all; equal names have equal permissions."""
+
+    requires_login = True
+    checks_signatures = False
+
+    def authenticate(self, login: Login) -> Verdict:
+        if not login.said.user:
+            return Accept()
+        own = login.said.user.encode()
+        deny = ((b"secret.>", None), (b"of." + own, None), (b"*.admin", None))
+        return Accept(permissions=Permissions(subscribe=SubscribeRules(deny=deny)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("names", [1, 2_000])
+def test_new_subjects_that_thousands_must_not_have_stall_nobody_for_50_ms(names: int) -> None:
+    shell = MeasuringShell(Denied())
+    for number in range(2_000):
+        hello = b'CONNECT {"verbose":false,"user":"u%d","pass":"any"}\r\n' % (number % names)
+        shell.receive(shell.connect(hello), b"SUB > 1\r\n")
+    publisher = shell.connect()
+    rounds = iter(range(ATTEMPTS))
+
+    def publish() -> MeasuringShell:
+        first = 1_000 * next(rounds)
+        shell.forget()
+        with without_collector():
+            shell.receive(
+                publisher, b"".join(b"PUB secret.%d 0\r\n\r\n" % n for n in range(first, first + 1_000))
+            )
+        return shell
+
+    assert stalls_nobody(publish)
+    assert shell.turns > 10

@@ -10,7 +10,7 @@ from natscore.effects import Continue, PauseReading, ResumeReading
 from natscore.events import BytesReceived, TurnGranted
 from natscore.facts import SubscriptionsChanged
 from natscore.testing import World
-from natscore.turn import RUN_COST, STEP_COST
+from natscore.turn import DELIVERY_COST, RUN_COST, STEP_COST
 from tests.simulation.clients import QUIET, filled, quiet_client
 from tests.simulation.watching import appended, event_names, note_counts, outputs, removals, requests
 from tests.support.blocks import memory_of
@@ -352,7 +352,7 @@ def test_plan_over_a_large_group_is_weighed() -> None:
 
     client.send(b"SUB a q 7\r\nPUB a 0\r\n\r\nUNSUB 7\r\n" * 100)
 
-    assert len(turns) >= 100 * 10_000 * 16 // TURN_OUTPUT
+    assert len(turns) >= 100 * 10_000 * DELIVERY_COST // TURN_OUTPUT
     assert crowd.take().count(b"MSG a ") + client.take().count(b"MSG a ") == 100
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from natscore.account.permissions import DeliveryFilter
 from natscore.cells import Outbox, Subscription
 from natscore.events import ConnectionId
 from natscore.plan import Plan, compile_plan, refusal
 from natscore.sublist import Epoch, Node
-from natscore.turn import DRAW_COST, RUN_COST
+from natscore.turn import DELIVERY_COST, DRAW_COST, OP_COST, RULE_COST, RUN_COST
 
 ANYWHERE = Epoch(256)
 
@@ -133,3 +134,37 @@ def test_a_refusal_delivers_to_nobody() -> None:
     assert plan.refuses
     assert (plan.local, plan.groups, plan.fanout) == ((), (), 0)
     assert not compile_plan(()).refuses
+
+
+def filtered(cid: int, deny: tuple[bytes, ...], queue: bytes | None = None) -> Subscription:
+    one = subscription(cid, b"1", queue)
+    one.filter = DeliveryFilter(deny)
+    return one
+
+
+@pytest.mark.spec("client-protocol 10.1", "client-protocol 9")
+def test_who_must_not_have_the_subject_is_no_receiver() -> None:
+    plain, denied = subscription(1, b"1"), filtered(2, (b"foo",))
+    member, denied_member, alone = (
+        subscription(3, b"1", b"q"),
+        filtered(4, (b"foo",), b"q"),
+        filtered(5, (b"f", b"foo"), b"r"),
+    )
+
+    plan = compile_plan((node_of(plain, denied, denied_member, member, alone),), b"foo")
+
+    assert plan.local == (plain,)
+    assert [(group.queue, group.members) for group in plan.groups] == [(b"q", (member,))]
+    assert plan.receivers == 2
+
+
+def test_making_a_plan_costs_for_all_who_are_looked_at_and_for_each_rule_once() -> None:
+    rules = (b"foo", b"bar")
+    node = node_of(
+        subscription(1, b"1"), filtered(2, rules), filtered(3, rules, b"q"), filtered(4, (b"foo",), b"q")
+    )
+
+    plan = compile_plan((node,), b"foo")
+
+    assert plan.receivers == 1
+    assert plan.cost == OP_COST + 4 * DELIVERY_COST + 3 * RULE_COST

@@ -464,3 +464,16 @@ def test_particular_plans_are_among_those_that_are_bounded(
 
     assert node is not None
     assert len(node.plans) == 3
+
+
+def test_judging_a_subject_by_rules_counts_as_matching(table: Table) -> None:
+    table.table = table.plane.table(table.sublist, (), rules_of(table, b"a.*"), rules_of(table, b"*.b"))
+    before = table.sublist.steps
+
+    table.plan(b"a.b")
+    assert table.sublist.steps == before + 4
+
+    table.plan(b"a.b")
+    table.add(b"a.*")
+    table.plan(b"a.b")
+    assert table.sublist.steps == before + 4  # a refusal stays, whoever subscribes

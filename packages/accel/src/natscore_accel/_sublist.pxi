@@ -6,6 +6,7 @@ cdef enum:
     SHARD_FIRST = 8
     EPOCHS = 256
     ANYWHERE = 256            # index of the epoch that moves with each of them
+    NEVER = 257               # and of one that does not move
     WATCHED_MAX = 8
 
 # These bounds can be seen from outside: in what is matched again, and so in the cost of a turn.
@@ -416,7 +417,7 @@ cdef class Sublist:
     cdef readonly long long count
     cdef readonly long long steps
     cdef readonly list tables
-    cdef uint64_t _epochs[EPOCHS + 1]
+    cdef uint64_t _epochs[EPOCHS + 2]
     cdef Shard _literals[SHARDS]
     cdef Shard _levels[SHARDS]
     cdef NodeData *_first[2]      # literals and patterns
@@ -1098,11 +1099,12 @@ cdef class SubjectTable:
             return found
         if self._refuses(subject, size):
             found = <PyObject *> self._refusal
-        else:
-            sublist.match_text(subject, size)
-            found = sublist.plan_of_found(subject, size)
-            if found == NULL:
-                return NULL
+            self._keep(hashed, subject, size, found, NEVER)  # what is subscribed does not change it
+            return found
+        sublist.match_text(subject, size)
+        found = sublist.plan_of_found(subject, size)
+        if found == NULL:
+            return NULL
         epoch = epoch_of(subject, token_end(subject, 0, size))
         watched = (<CompiledPlan> found).watches(epoch)
         self._keep(hashed, subject, size, found, watched)
@@ -1111,9 +1113,16 @@ cdef class SubjectTable:
     cdef bint _refuses(self, const char *subject, Py_ssize_t size) except -1:
         return (
             self._is_reserved(subject, size)
-            or (self._allow is not None and self._allow.match_text(subject, size) == 0)
-            or (self._deny is not None and self._deny.match_text(subject, size) != 0)
+            or (self._allow is not None and not self._are_about(self._allow, subject, size))
+            or (self._deny is not None and self._are_about(self._deny, subject, size))
         )
+
+    cdef bint _are_about(self, Sublist rules, const char *subject, Py_ssize_t size) except -1:
+        """Whether one of these rules matches. What it costs to find out is counted as matching."""
+        cdef long long before = rules.steps
+        cdef bint found = rules.match_text(subject, size) != 0
+        self.sublist.steps += rules.steps - before
+        return found
 
     cdef bint _is_reserved(self, const char *subject, Py_ssize_t size) noexcept:
         cdef Py_ssize_t number, length

@@ -13,7 +13,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Final, Generic, Never, TypeVar
 
 from natscore.sublist import Entry
-from natscore.turn import DRAW_COST, RECEIVERS_MAX, RUN_COST
+from natscore.turn import DELIVERY_COST, DRAW_COST, OP_COST, RECEIVERS_MAX, RULE_COST, RUN_COST
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -36,9 +36,19 @@ def _head_bytes(subscription: plane.Subscription) -> int:
     return len(subscription.sid) + 2
 
 
-def _admitting(subscriptions: list[S], subject: bytes) -> list[S]:
-    """Those whose filter lets a message to `subject` pass."""
-    return [one for one in subscriptions if one.filter is None or one.filter.admits(subject)]
+def _admitting(subscriptions: list[S], subject: bytes, verdicts: dict[tuple[bytes, ...], bool]) -> list[S]:
+    """Those whose filter lets a message to `subject` pass. Equal filters are asked once: see `verdicts`."""
+    admitting: list[S] = []
+    for one in subscriptions:
+        if one.filter is not None:
+            deny = one.filter.deny
+            admits = verdicts.get(deny)
+            if admits is None:
+                admits = verdicts[deny] = one.filter.admits(subject)
+            if not admits:
+                continue
+        admitting.append(one)
+    return admitting
 
 
 class Group(Generic[S_co]):
@@ -56,6 +66,7 @@ class Plan(Generic[S_co]):
 
     __slots__ = (
         "_entries",
+        "cost",
         "distinct",
         "fanout",
         "groups",
@@ -72,10 +83,12 @@ class Plan(Generic[S_co]):
         groups: tuple[Group[S_co], ...],
         *,
         refuses: bool = False,
+        cost: int = 0,
     ) -> None:
         self.local = local
         self.groups = groups
         self.refuses = refuses  # the subject is not to be published to: an -ERR, nothing else
+        self.cost = cost  # what making it weighed in the turn
         self.fanout: Final = len(local) + len(groups)
         # No two receivers share an outbox, so a run of messages may be handed to each receiver in one
         # piece: the order on every connection stays that of publishing.
@@ -136,11 +149,20 @@ def compile_plan(nodes: Iterable[plane.Node[S]], subject: bytes = b"") -> Plan[S
         local += node.plain
         for queue, members in node.queues.items():
             groups.setdefault(queue, []).extend(members)
+    # whoever is looked at costs something, although a filter may leave nobody in the plan
+    cost = OP_COST + DELIVERY_COST * (len(local) + sum(map(len, groups.values())))
     if any(one.filter is not None for one in chain(local, *groups.values())):
-        local = _admitting(local, subject)
-        groups = {queue: admitting for queue in groups if (admitting := _admitting(groups[queue], subject))}
+        verdicts: dict[tuple[bytes, ...], bool] = {}
+        local = _admitting(local, subject, verdicts)
+        groups = {
+            queue: admitting
+            for queue, members in groups.items()
+            if (admitting := _admitting(members, subject, verdicts))
+        }
+        cost += RULE_COST * sum(map(len, verdicts))
     # by name, so that the order of draws does not depend on who came and went
-    return Plan(tuple(local), tuple(Group(name, tuple(groups[name])) for name in sorted(groups)))
+    chosen = tuple(Group(name, tuple(groups[name])) for name in sorted(groups))
+    return Plan(tuple(local), chosen, cost=cost)
 
 
 def refusal() -> Plan[Never]:

@@ -56,7 +56,7 @@ from natscore.plan import compile_plan
 from natscore.plane import Stop
 from natscore.state import State
 from natscore.topology.links import tell_links
-from natscore.turn import DELIVERY_COST, OP_COST
+from natscore.turn import OP_COST
 from natscore.wire.info import ServerInfo
 
 if TYPE_CHECKING:
@@ -347,7 +347,7 @@ class Server:
                 plan = compile_plan(source.missed, source.missed_subject)
                 plane.install(session.connection.table, source.missed, plan, source.missed_subject)
                 source.missed = ()
-                plane.spend(OP_COST + DELIVERY_COST * plan.receivers)
+                plane.spend(plan.cost)
             elif stop is Stop.TURN_OVER:
                 self._lifecycle.queue(session)
             elif stop is Stop.EXHAUSTED:

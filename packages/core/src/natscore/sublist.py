@@ -363,9 +363,16 @@ class SubjectTable:
     def _refuses(self, subject: bytes) -> bool:
         return (
             subject.startswith(self._reserved)
-            or (self._allow is not None and not self._allow.match(subject))
-            or (self._deny is not None and bool(self._deny.match(subject)))
+            or (self._allow is not None and not self._are_about(self._allow, subject))
+            or (self._deny is not None and self._are_about(self._deny, subject))
         )
+
+    def _are_about(self, rules: Sublist, subject: bytes) -> bool:
+        """Whether one of these rules matches. What it costs to find out is counted as matching."""
+        before = rules.steps
+        found = rules.match(subject)
+        self.sublist.steps += rules.steps - before
+        return bool(found)
 
     def drop(self, subject: bytes) -> None:
         """Forget one line: what it matches has changed."""

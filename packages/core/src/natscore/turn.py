@@ -18,6 +18,7 @@ __all__ = [
     "PART_MAX",
     "READY_COST",
     "RECEIVERS_MAX",
+    "RULE_COST",
     "RUN_COST",
     "SINGLE_COST",
     "STEP_COST",
@@ -29,6 +30,7 @@ DRAW_COST: Final = 128  # a message of a run and a queue group: a run is divided
 DELIVERY_COST: Final = 128  # a receiver looked at by itself
 SINGLE_COST: Final = 1_024  # a message, or a delivery, that goes by itself
 STEP_COST: Final = 256  # a place looked at while matching
+RULE_COST: Final = 1_024  # a denial compared with a subject for whoever is subscribed more broadly
 OP_COST: Final = 8_192  # an op of the control plane, or a subscription removed
 READY_COST: Final = 8_192  # an outbox that has something to write: a system call, whatever its size
 
