@@ -268,6 +268,7 @@ class Denied:
 
     requires_login = True
     checks_signatures = False
+    admits_anonymous = False
 
     def authenticate(self, login: Login) -> Verdict:
         if not login.said.user:
