@@ -30,6 +30,7 @@ from natscore.connection.lifecycle import Lifecycle
 from natscore.connection.pressure import Pressure
 from natscore.connection.session import Phase, Session, Timer
 from natscore.connection.states import CLIENT_LIFETIME
+from natscore.connection.tls import TlsGate
 from natscore.connection.trace import trace_ops, trace_outputs, trace_publish, trace_removals
 from natscore.dataplane import PureDataPlane
 from natscore.deadlines import Deadlines
@@ -47,6 +48,8 @@ from natscore.events import (
     PasswordVerified,
     ServerStarted,
     ShutdownRequested,
+    TlsEstablished,
+    TlsFailed,
     TurnGranted,
     WriteBlocked,
     WriteProgressed,
@@ -77,7 +80,11 @@ REACTORS: Final[tuple[Callable[[State, Fact], None], ...]] = (tell_links,)
 _DEADLINES_MAX: Final = 1_024  # timers handled in one event; what is left is due at once
 
 _SNIPPET_MAX: Final = 32  # bytes of what broke the rules, in a note
-_NOTED_ALREADY: Final = (CloseReason.AUTHENTICATION_FAILURE, CloseReason.AUTHENTICATION_TIMEOUT)
+_NOTED_ALREADY: Final = (
+    CloseReason.AUTHENTICATION_FAILURE,
+    CloseReason.AUTHENTICATION_TIMEOUT,
+    CloseReason.TLS_HANDSHAKE,
+)
 
 
 class Server:
@@ -105,10 +112,11 @@ class Server:
         self._facts = facts
         self._events = 0
         self._has_started = False
-        self._context: Context  # this and the next three: from ServerStarted on
+        self._context: Context  # this and the next four: from ServerStarted on
         self._plane: DataPlane
         self._lifecycle: Lifecycle
         self._pressure: Pressure
+        self._tls: TlsGate
         self._refused: set[ConnectionId] = set()  # of a kind that this server does not take
         self._deadlines: Deadlines[tuple[ConnectionId, Timer]] = Deadlines()
         self._continue_asked = False
@@ -124,6 +132,8 @@ class Server:
             TurnGranted: self._turn_granted,
             DialFailed: self._dial_failed,
             PasswordVerified: self._password_verified,
+            TlsEstablished: self._tls_established,
+            TlsFailed: self._tls_failed,
             ShutdownRequested: self._shutdown_requested,
         }
         self._expired: dict[Timer, Callable[[Session], None]] = {
@@ -131,6 +141,7 @@ class Server:
             Timer.PING: lambda session: client.ping_timer(self._context, session),
             Timer.WRITE: lambda session: self._pressure.expired(session),
             Timer.STALL: self._stall_expired,
+            Timer.TLS: lambda session: self._tls.expired(session),
         }
 
     # -- what a shell calls ------------------------------------------------------------------------
@@ -204,6 +215,7 @@ class Server:
         self._context = Context(options, state, self._authenticator, self._deadlines, entropy, info, event.at)
         self._lifecycle = Lifecycle(self._context, self._settle)
         self._pressure = Pressure(self._context, self._lifecycle, self._settle)
+        self._tls = TlsGate(self._context, self._lifecycle)
         self._has_started = True
 
     def _listener_opened(self, event: ListenerOpened) -> None:
@@ -224,15 +236,23 @@ class Server:
         self._guard(session, self._admit)
 
     def _admit(self, session: Session) -> None:
-        client.greet(self._context, session)
+        tls = self.options.tls
+        if tls is None or tls.first_ns is None:
+            client.greet(self._context, session)
         if self._shutting_down:
             self._lifecycle.end(session, CloseReason.SERVER_SHUTDOWN)
+            return
+        client.admit(self._context, session, self._lifecycle.anonymous(session))
+        if tls is None:
+            client.begin(self._context, session)
         else:
-            client.admit(self._context, session, self._lifecycle.anonymous(session))
+            self._tls.admit(session, tls)
 
     def _bytes_received(self, event: BytesReceived) -> None:
         session = self._known(event.cid)
-        if session is None or session.phase is Phase.CLOSING:
+        if session is None:
+            return
+        if session.phase is not Phase.ESTABLISHED and not self._is_for_source(session, event):
             return
         source = session.connection.source
         source.feed(event.data)
@@ -243,6 +263,17 @@ class Server:
                 self._guard(session, self._parse)
         finally:
             source.keep()
+
+    def _is_for_source(self, session: Session, event: BytesReceived) -> bool:
+        """Whether bytes are for the parser: not those of a TLS handshake, nor those that come too late."""
+        if session.phase is Phase.CLOSING:
+            return False
+        if session.phase is Phase.HANDSHAKING:
+            raise UsageError(f"connection {event.cid} received bytes and TLS is not established")
+        if session.phase in (Phase.AWAITING_HELLO, Phase.CHOOSING):
+            self._guard(session, lambda session: self._tls.received(session, event.data))
+            return session.phase in (Phase.AWAITING_CONNECT, Phase.ESTABLISHED)
+        return True
 
     def _connection_closed(self, event: ConnectionClosed) -> None:
         session = self._known(event.cid)
@@ -269,6 +300,8 @@ class Server:
             session = self._lifecycle.sessions.get(key[0])
             if session is not None:
                 self._guard(session, self._expired[key[1]])
+            elif key[1] is Timer.TLS_RATE:
+                self._tls.report_rejected()
 
     def _turn_granted(self, event: TurnGranted) -> None:
         self._continue_asked = False
@@ -294,6 +327,16 @@ class Server:
             self._parse(session)
 
         self._guard(session, go_on)
+
+    def _tls_established(self, event: TlsEstablished) -> None:
+        session = self._lifecycle.sessions.get(event.cid)
+        if session is not None and session.phase is Phase.HANDSHAKING:
+            self._guard(session, lambda session: self._tls.established(session, event))
+
+    def _tls_failed(self, event: TlsFailed) -> None:
+        session = self._lifecycle.sessions.get(event.cid)
+        if session is not None and session.phase is Phase.HANDSHAKING:
+            self._tls.failed(session, event)
 
     def _shutdown_requested(self, event: ShutdownRequested) -> None:
         self._shutting_down = True
