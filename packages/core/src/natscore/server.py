@@ -26,11 +26,11 @@ from natscore import errors
 from natscore.authentication import authenticator_for
 from natscore.connection import client
 from natscore.connection.context import Context
+from natscore.connection.entrance import Entrance
 from natscore.connection.lifecycle import Lifecycle
 from natscore.connection.pressure import Pressure
 from natscore.connection.session import Phase, Session, Timer
 from natscore.connection.states import CLIENT_LIFETIME
-from natscore.connection.tls import TlsGate
 from natscore.connection.trace import trace_ops, trace_outputs, trace_publish, trace_removals
 from natscore.dataplane import PureDataPlane
 from natscore.deadlines import Deadlines
@@ -80,11 +80,9 @@ REACTORS: Final[tuple[Callable[[State, Fact], None], ...]] = (tell_links,)
 _DEADLINES_MAX: Final = 1_024  # timers handled in one event; what is left is due at once
 
 _SNIPPET_MAX: Final = 32  # bytes of what broke the rules, in a note
-_NOTED_ALREADY: Final = (
-    CloseReason.AUTHENTICATION_FAILURE,
-    CloseReason.AUTHENTICATION_TIMEOUT,
-    CloseReason.TLS_HANDSHAKE,
-)
+_NOTED_ALREADY: Final = frozenset({
+    CloseReason.AUTHENTICATION_FAILURE, CloseReason.AUTHENTICATION_TIMEOUT, CloseReason.TLS_HANDSHAKE,
+})  # fmt: skip
 
 
 class Server:
@@ -116,11 +114,10 @@ class Server:
         self._plane: DataPlane
         self._lifecycle: Lifecycle
         self._pressure: Pressure
-        self._tls: TlsGate
+        self._entrance: Entrance
         self._refused: set[ConnectionId] = set()  # of a kind that this server does not take
         self._deadlines: Deadlines[tuple[ConnectionId, Timer]] = Deadlines()
         self._continue_asked = False
-        self._shutting_down = False
         self._dispatch: dict[type[object], Callable[..., None]] = {
             ListenerOpened: self._listener_opened,
             ConnectionOpened: self._connection_opened,
@@ -132,8 +129,7 @@ class Server:
             TurnGranted: self._turn_granted,
             DialFailed: self._dial_failed,
             PasswordVerified: self._password_verified,
-            TlsEstablished: self._tls_established,
-            TlsFailed: self._tls_failed,
+            **dict.fromkeys((TlsEstablished, TlsFailed), lambda event: self._entrance.answered(event)),
             ShutdownRequested: self._shutdown_requested,
         }
         self._expired: dict[Timer, Callable[[Session], None]] = {
@@ -141,7 +137,7 @@ class Server:
             Timer.PING: lambda session: client.ping_timer(self._context, session),
             Timer.WRITE: lambda session: self._pressure.expired(session),
             Timer.STALL: self._stall_expired,
-            Timer.TLS: lambda session: self._tls.expired(session),
+            Timer.TLS: lambda session: self._entrance.expired(session),
         }
 
     # -- what a shell calls ------------------------------------------------------------------------
@@ -215,7 +211,7 @@ class Server:
         self._context = Context(options, state, self._authenticator, self._deadlines, entropy, info, event.at)
         self._lifecycle = Lifecycle(self._context, self._settle)
         self._pressure = Pressure(self._context, self._lifecycle, self._settle)
-        self._tls = TlsGate(self._context, self._lifecycle)
+        self._entrance = Entrance(self._context, self._lifecycle)
         self._has_started = True
 
     def _listener_opened(self, event: ListenerOpened) -> None:
@@ -233,26 +229,13 @@ class Server:
             return
         session = self._lifecycle.open(event, self._authenticator.requires_login)
         context.note_of(session, Level.DEBUG, "client_connection_created")
-        self._guard(session, self._admit)
-
-    def _admit(self, session: Session) -> None:
-        tls = self.options.tls
-        if tls is None or tls.first_ns is None:
-            client.greet(self._context, session)
-        if self._shutting_down:
-            self._lifecycle.end(session, CloseReason.SERVER_SHUTDOWN)
-            return
-        client.admit(self._context, session, self._lifecycle.anonymous(session))
-        if tls is None:
-            client.begin(self._context, session)
-        else:
-            self._tls.admit(session, tls)
+        self._guard(session, self._entrance.admit)
 
     def _bytes_received(self, event: BytesReceived) -> None:
         session = self._known(event.cid)
         if session is None:
             return
-        if session.phase is not Phase.ESTABLISHED and not self._is_for_source(session, event):
+        if session.phase is not Phase.ESTABLISHED and not self._entrance.passes(session, event.data):
             return
         source = session.connection.source
         source.feed(event.data)
@@ -263,17 +246,6 @@ class Server:
                 self._guard(session, self._parse)
         finally:
             source.keep()
-
-    def _is_for_source(self, session: Session, event: BytesReceived) -> bool:
-        """Whether bytes are for the parser: not those of a TLS handshake, nor those that come too late."""
-        if session.phase is Phase.CLOSING:
-            return False
-        if session.phase is Phase.HANDSHAKING:
-            raise UsageError(f"connection {event.cid} received bytes and TLS is not established")
-        if session.phase in (Phase.AWAITING_HELLO, Phase.CHOOSING):
-            self._guard(session, lambda session: self._tls.received(session, event.data))
-            return session.phase in (Phase.AWAITING_CONNECT, Phase.ESTABLISHED)
-        return True
 
     def _connection_closed(self, event: ConnectionClosed) -> None:
         session = self._known(event.cid)
@@ -297,11 +269,11 @@ class Server:
             key = self._deadlines.due(event.at.monotonic_ns)
             if key is None:
                 return
-            session = self._lifecycle.sessions.get(key[0])
-            if session is not None:
-                self._guard(session, self._expired[key[1]])
-            elif key[1] is Timer.TLS_RATE:
-                self._tls.report_rejected()
+            cid, timer = key
+            if timer is Timer.TLS_RATE:
+                self._entrance.report_rejected()
+            elif (session := self._lifecycle.sessions.get(cid)) is not None:
+                self._guard(session, self._expired[timer])
 
     def _turn_granted(self, event: TurnGranted) -> None:
         self._continue_asked = False
@@ -328,18 +300,8 @@ class Server:
 
         self._guard(session, go_on)
 
-    def _tls_established(self, event: TlsEstablished) -> None:
-        session = self._lifecycle.sessions.get(event.cid)
-        if session is not None and session.phase is Phase.HANDSHAKING:
-            self._guard(session, lambda session: self._tls.established(session, event))
-
-    def _tls_failed(self, event: TlsFailed) -> None:
-        session = self._lifecycle.sessions.get(event.cid)
-        if session is not None and session.phase is Phase.HANDSHAKING:
-            self._tls.failed(session, event)
-
     def _shutdown_requested(self, event: ShutdownRequested) -> None:
-        self._shutting_down = True
+        self._entrance.is_shut = True
         for session in list(self._lifecycle.sessions.values()):
             self._lifecycle.end(session, CloseReason.SERVER_SHUTDOWN)
 

@@ -9,7 +9,7 @@ ops while a login is awaited.
        │            │   └──CONNECT──► VERIFYING ───┘   (accepted with a password hash)
        └──TLS───────┘
 
-With TLS (`tls.py`) a connection passes HANDSHAKING first, and before that may
+With TLS (`entrance.py`) a connection passes HANDSHAKING first, and before that may
 stand in AWAITING_HELLO or CHOOSING; no op is read there.
 
 On an open server a connection is ESTABLISHED at once, with the default options

@@ -1,4 +1,4 @@
-"""When a client connection begins TLS: what is sent in plain, what is waited for, and for how long."""
+"""How clients are let in, above all when they begin TLS: what is sent in plain, and what is waited for."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def test_nothing_is_sent_during_a_handshake_though_a_ping_would_be_due() -> None
 def test_bytes_that_are_fed_before_tls_is_established_are_an_error_of_the_shell() -> None:
     client = client_of(World(), TlsOptions())
 
-    with pytest.raises(UsageError, match="TLS is not established"):
+    with pytest.raises(UsageError, match="before TlsEstablished"):
         client.server.server.handle(
             BytesReceived(at=client.server.world.at, cid=client.cid, data=b"PING\r\n")
         )

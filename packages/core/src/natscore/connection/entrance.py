@@ -1,4 +1,4 @@
-"""When a client connection begins TLS, and what comes of it.
+"""How a client connection is let in, and under TLS when it begins that.
 
     INFO first, TLS required     INFO ─► HANDSHAKING
     INFO first, TLS available    INFO ─► CHOOSING ─┬─ begins as TLS does ─► HANDSHAKING
@@ -23,18 +23,18 @@ from natscore import errors
 from natscore.connection import client
 from natscore.connection.session import Phase, Timer
 from natscore.effects import Level, StartTls
-from natscore.errors import CloseReason
-from natscore.events import ConnectionId
+from natscore.errors import CloseReason, UsageError
+from natscore.events import ConnectionId, TlsEstablished
 from natscore.options import SECOND
 
 if TYPE_CHECKING:
     from natscore.connection.context import Context
     from natscore.connection.lifecycle import Lifecycle
     from natscore.connection.session import Session
-    from natscore.events import TlsEstablished, TlsFailed
+    from natscore.events import TlsFailed
     from natscore.options import TlsOptions
 
-__all__ = ["TlsGate"]
+__all__ = ["Entrance"]
 
 _HANDSHAKE_RECORD: Final = 0x16
 """The first byte of a client that begins TLS (RFC 8446, section 5.1). No op begins so."""
@@ -42,35 +42,65 @@ _HANDSHAKE_RECORD: Final = 0x16
 _RATE_TIMER: Final = (ConnectionId(0), Timer.TLS_RATE)
 
 
-class TlsGate:
-    """Decides for each client connection of a server whether it begins TLS, and when."""
+class Entrance:
+    """Lets client connections of a server in: greeted, and where that is so, under TLS."""
 
     def __init__(self, context: Context, lifecycle: Lifecycle) -> None:
+        self.is_shut = False  # the server is going away
         self._context = context
         self._lifecycle = lifecycle
         self._second_ends_ns = 0
         self._begun = 0  # handshakes, in this second
         self._rejected = 0
 
-    def admit(self, session: Session, tls: TlsOptions) -> None:
-        """A client was admitted; its INFO is written, unless the handshake may come first."""
-        if tls.first_ns:
+    def admit(self, session: Session) -> None:
+        """A connection was accepted: greet it, refuse it, or let it begin. Raises Violation."""
+        context = self._context
+        tls = context.options.tls
+        if tls is None or tls.first_ns is None:
+            client.greet(context, session)
+        if self.is_shut:
+            self._lifecycle.end(session, CloseReason.SERVER_SHUTDOWN)
+            return
+        client.admit(context, session, self._lifecycle.anonymous(session))
+        if tls is None:
+            client.begin(context, session)
+        elif tls.first_ns:
             self._wait(session, Phase.AWAITING_HELLO, tls.first_ns)
-        elif tls.is_required:
-            self._begin(session, tls)
         else:
-            self._wait(session, Phase.CHOOSING, tls.timeout_ns)
+            self._require_or_choose(session, tls)
 
-    def received(self, session: Session, data: bytes | memoryview) -> None:
-        """The first bytes of a client that was waited for. Those of no handshake are left to the parser."""
-        self._context.deadlines.cancel((session.connection.cid, Timer.TLS))
-        if session.phase is Phase.AWAITING_HELLO or data[0] == _HANDSHAKE_RECORD:
-            self._begin(session, self._options, bytes(data))
-        else:
+    def passes(self, session: Session, data: bytes | memoryview) -> bool:
+        """Whether bytes are for the parser: not those of a TLS handshake, nor those that come too late.
+
+        Raises UsageError: TLS is not established yet.
+        """
+        phase = session.phase
+        if phase is Phase.CLOSING:
+            return False
+        if phase is Phase.HANDSHAKING:
+            raise UsageError(f"connection {session.connection.cid} received bytes before TlsEstablished")
+        if phase is Phase.AWAITING_HELLO or (phase is Phase.CHOOSING and data[0] == _HANDSHAKE_RECORD):
+            self._start_tls(session, self._tls, bytes(data))
+            return False
+        if phase is Phase.CHOOSING:
+            self._context.deadlines.cancel((session.connection.cid, Timer.TLS))
             client.begin(self._context, session)
+        return True
 
-    def established(self, session: Session, event: TlsEstablished) -> None:
-        """The handshake succeeded: the client is greeted, if it was not before, and may begin."""
+    def answered(self, event: TlsEstablished | TlsFailed) -> None:
+        """A handshake ended, unless its connection has ended before."""
+        session = self._lifecycle.sessions.get(event.cid)
+        if session is None or session.phase is not Phase.HANDSHAKING:
+            return
+        if isinstance(event, TlsEstablished):
+            self._begin_encrypted(session, event)
+        else:
+            self._context.note_of(session, Level.ERROR, "tls_handshake_failed", error=event.error)
+            self._lifecycle.end(session, CloseReason.TLS_HANDSHAKE)
+
+    def _begin_encrypted(self, session: Session, event: TlsEstablished) -> None:
+        """Greet the client, if it was not greeted before, and read what it sends."""
         context = self._context
         context.deadlines.cancel((event.cid, Timer.TLS))
         session.tls = event
@@ -79,20 +109,11 @@ class TlsGate:
         if not session.connection.outbox.appended:
             client.greet(context, session)
 
-    def failed(self, session: Session, event: TlsFailed) -> None:
-        """It did not."""
-        self._context.note_of(session, Level.ERROR, "tls_handshake_failed", error=event.error)
-        self._lifecycle.end(session, CloseReason.TLS_HANDSHAKE)
-
     def expired(self, session: Session) -> None:
-        """A client that was waited for is silent, or its handshake takes too long."""
-        tls = self._options
+        """A client that was waited for is silent, or its handshake takes too long. Raises Violation."""
         if session.phase is Phase.AWAITING_HELLO:
             client.greet(self._context, session)
-            if tls.is_required:
-                self._begin(session, tls)
-            else:
-                self._wait(session, Phase.CHOOSING, tls.timeout_ns)
+            self._require_or_choose(session, self._tls)
         elif session.phase is Phase.CHOOSING:
             client.begin(self._context, session)
         elif session.phase is Phase.HANDSHAKING:
@@ -105,16 +126,22 @@ class TlsGate:
         self._rejected = 0
 
     @property
-    def _options(self) -> TlsOptions:
+    def _tls(self) -> TlsOptions:
         tls = self._context.options.tls
         assert tls is not None, "a connection waits for TLS, and there is none"
         return tls
+
+    def _require_or_choose(self, session: Session, tls: TlsOptions) -> None:
+        if tls.is_required:
+            self._start_tls(session, tls)
+        else:
+            self._wait(session, Phase.CHOOSING, tls.timeout_ns)
 
     def _wait(self, session: Session, phase: Phase, duration_ns: int) -> None:
         session.phase = phase
         self._arm(session, duration_ns)
 
-    def _begin(self, session: Session, tls: TlsOptions, received: bytes = b"") -> None:
+    def _start_tls(self, session: Session, tls: TlsOptions, received: bytes = b"") -> None:
         connection = session.connection
         if not self._allows_another(tls.handshakes_per_second_max):
             text = errors.throttled().wire_text
