@@ -163,8 +163,7 @@ class WriteBlocked:
     """The kernel refused bytes: `refused` of this outbox stay, and writability is awaited.
 
     Fed directly after the flush that was refused, before any other event.
-    Silence means that everything was written. Under TLS none may stay in the
-    outbox: what was refused is encrypted already, and no more than 256 KiB.
+    Silence means that everything was written.
     """
 
     at: Instant

@@ -4,10 +4,10 @@
     events ◄── Filter.receive ◄────────────── kernel ◄── peer
 
 A filter does no I/O: bytes go in and bytes come out, so it can be tested, and
-stacked on another one, without a socket. `FilteredSocket` gives it one. It takes
-from an outbox at most FILTER_MAX bytes at a time, and nothing while the kernel
-has not taken what was made of the last ones: what waits for a slow peer waits in
-the outbox, where it is counted.
+stacked on another one, without a socket. `FilteredSocket` gives it one. It makes
+wire bytes of at most FILTER_MAX bytes of an outbox at a time, and of no others
+until the kernel has taken those: what waits for a slow peer waits in the outbox,
+where it is counted.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["FILTER_MAX", "Filter", "FilterError", "FilteredSocket"]
 
 FILTER_MAX: Final = 262_144
-"""Plain bytes that a filter may have taken from an outbox before the kernel took what became of them."""
+"""Plain bytes of an outbox that may be wire bytes already, and not with the kernel."""
 
 
 class FilterError(NatsCoreError):
@@ -69,26 +69,32 @@ class Filter(Protocol):
 class FilteredSocket:
     """A filter, and what became wire bytes and was not yet taken by the kernel."""
 
-    __slots__ = ("_rest", "filter")
+    __slots__ = ("_meant", "_rest", "filter")
 
     def __init__(self, first: Filter) -> None:
         self.filter: Final = first
-        self._rest: list[Block] = []
+        self._rest: list[Block] = []  # wire bytes
+        self._meant: list[int] = []  # and of which count of plain bytes each of them was made
 
     def write(self, sock: socket.socket, outbox: OutboxLike | None = None) -> bool:
         """Write until nothing is left (True) or the kernel refuses (False).
 
-        Without an outbox, only what the filter has made. Raises OSError, FilterError.
+        Plain bytes leave the outbox when the kernel took what became of them, so what it still has is what
+        was refused. Without an outbox only what the filter has made is written. Raises OSError, FilterError.
         """
         rest = self._rest
         try:
             while True:
                 while rest:
-                    self._advance(sock.send(rest[0]) if len(rest) == 1 else sock.sendmsg(rest))
-                if outbox is not None and outbox.size:
+                    taken = sock.send(rest[0]) if len(rest) == 1 else sock.sendmsg(rest)
+                    plain = self._advance(taken)
+                    if plain and outbox is not None:
+                        # A server under memory pressure discards the last words of who does not take them.
+                        outbox.advance(min(plain, outbox.size))
+                if wire := self.filter.take():  # answers to the peer go first
+                    self._append(wire, 0)
+                elif outbox is not None and outbox.size:
                     self._fill(outbox)
-                elif wire := self.filter.take():
-                    rest.append(wire)
                 else:
                     return True
         except (BlockingIOError, InterruptedError):
@@ -100,22 +106,27 @@ class FilteredSocket:
         return self.write(sock)
 
     def _fill(self, outbox: OutboxLike) -> None:
-        """Take the next blocks of an outbox, in pieces that a filter digests at once."""
+        """Make wire bytes of the first blocks of an outbox, in pieces that a filter digests at once."""
         blocks = outbox.blocks(FILTER_MAX)
         plain: Block = blocks[0] if len(blocks) == 1 else b"".join(blocks)
         size = min(len(plain), FILTER_MAX)
         filter_ = self.filter
         if size <= _PIECE:
             filter_.send(plain)
-            self._rest.append(filter_.take())
-        else:
-            view = memoryview(plain)
-            for start in range(0, size, _PIECE):
-                filter_.send(view[start : min(start + _PIECE, size)])
-                self._rest.append(filter_.take())
-        outbox.advance(size)
+            self._append(filter_.take(), size)
+            return
+        view = memoryview(plain)
+        for start in range(0, size, _PIECE):
+            piece = view[start : min(start + _PIECE, size)]
+            filter_.send(piece)
+            self._append(filter_.take(), len(piece))
 
-    def _advance(self, taken: int) -> None:
+    def _append(self, wire: bytes, meant: int) -> None:
+        self._rest.append(wire)
+        self._meant.append(meant)
+
+    def _advance(self, taken: int) -> int:
+        """The kernel took so many wire bytes. Returns the plain bytes of the blocks that are gone by that."""
         rest = self._rest
         done = 0
         for block in rest:
@@ -123,9 +134,11 @@ class FilteredSocket:
                 break
             taken -= len(block)
             done += 1
-        del rest[:done]
+        plain = sum(self._meant[:done])
+        del rest[:done], self._meant[:done]
         if taken:
             rest[0] = memoryview(rest[0])[taken:]
+        return plain
 
 
 _PIECE: Final = 16_384

@@ -260,7 +260,7 @@ class Stream:
             if written:
                 self._end_output()
             return
-        if outbox.size != before or (written and self._filtered is not None):  # a filter may hold the last
+        if outbox.size != before:
             shell = self._shell
             shell.feed(WriteProgressed(at=shell.now(), cid=self.cid, refused=outbox.size))
         if self.state is State.PEER_DONE and not self.blocked:

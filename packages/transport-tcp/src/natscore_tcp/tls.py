@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["TlsAcceptor", "TlsFilter", "TlsSettings"]
 
 HANDSHAKE_MAX: Final = 262_144  # bytes of a handshake; OpenSSL itself bounds each message of it
+ANSWERS_MAX: Final = 65_536  # of handshakes and key updates, for a peer that does not read them
 _SLICE: Final = 16_384  # of what was read; OpenSSL keeps a buffer as large as the largest one
 _HANDSHAKE_RECORD: Final = 0x16
 
@@ -181,6 +182,8 @@ class TlsFilter:
                 break
         if filled:
             yield plain[:filled]
+        if self._outgoing.pending > ANSWERS_MAX:
+            raise FilterError(f"{self._outgoing.pending} bytes of answers wait for a peer that does not read")
 
     def send(self, plain: Block) -> None:
         """As `Filter.send`."""
