@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import gc
+import io
 import socket
 import ssl
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import nats
 import pytest
 from anyio.to_thread import run_sync
@@ -16,8 +19,12 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
 from natscore.errors import CloseReason, ConfigError
+from natscore.events import ConnectionKind, WriteBlocked, WriteProgressed
+from natscore.journal import Recorder, read_journal
 from natscore.options import MILLISECOND, SECOND, Options, TlsOptions
-from natscore_tcp import TlsAcceptor, TlsSettings, serve
+from natscore.replay import replay
+from natscore.server import Server
+from natscore_tcp import Runtime, TlsAcceptor, TlsSettings, serve
 from tests.support.certificates import Authority
 from tests.unit.transport_tcp.machine import TIMEOUT_SECONDS
 
@@ -26,6 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from natscore.effects import Note
+    from natscore.events import Address
     from natscore_tcp import Running
     from tests.support.certificates import Pair
 
@@ -53,21 +61,27 @@ def pair(authority: Authority) -> Pair:
 
 @asynccontextmanager
 async def serving(
-    pair: Pair, tls: TlsOptions | None = None, *, notes: list[Note] | None = None, **settings: Any
+    pair: Pair,
+    tls: TlsOptions | None = None,
+    *,
+    notes: list[Note] | None = None,
+    hear: Callable[[Note], object] | None = None,
+    **settings: Any,
 ) -> AsyncIterator[Running]:
     """A server with TLS; `options` are those of the server, the rest of `settings` those of TLS."""
     options = settings.pop("options", {})
     acceptor = TlsAcceptor(TlsSettings(cert_file=pair.cert_file, key_file=pair.key_file, **settings))
-    taken: list[Note] = notes if notes is not None else []
     options = Options(tls=tls or TlsOptions(verify=settings.get("verify", False)), **options)
-    async with serve(options, tls=acceptor, note=taken.append) as server:
+    async with serve(
+        options, tls=acceptor, note=hear or (notes if notes is not None else []).append
+    ) as server:
         yield server
 
 
 class Connection:
     """A client's end of a connection, first plain, then under TLS. Every wait is bounded."""
 
-    def __init__(self, server: Running, *, receive_buffer: int | None = None) -> None:
+    def __init__(self, server: Running | Address, *, receive_buffer: int | None = None) -> None:
         self.socket = socket.socket()
         self.socket.settimeout(TIMEOUT_SECONDS)
         if receive_buffer is not None:
@@ -111,7 +125,7 @@ def connected(server: Running, **arguments: Any) -> Iterator[Connection]:
         connection.socket.close()
 
 
-async def secured(server: Running, context: ssl.SSLContext, **arguments: Any) -> Connection:
+async def secured(server: Running | Address, context: ssl.SSLContext, **arguments: Any) -> Connection:
     """A connection that read INFO in plain and has begun TLS."""
 
     def connect() -> Connection:
@@ -317,6 +331,63 @@ async def test_a_client_that_does_not_read_is_cut_for_what_waits_in_its_outbox(
         assert closes(notes) == [CloseReason.SLOW_CONSUMER_PENDING]
         subscriber.socket.close()
         publisher.socket.close()
+
+
+async def test_a_client_that_takes_nothing_is_cut_when_the_write_deadline_has_passed(
+    authority: Authority, pair: Pair
+) -> None:
+    cut = anyio.Event()
+    notes: list[Note] = []
+
+    def hear(note: Note) -> None:
+        notes.append(note)
+        if note.name == "client_connection_closed":
+            cut.set()
+
+    options = {"max_pending": 64 * MIB, "write_deadline_ns": 200 * MILLISECOND}
+    async with serving(pair, hear=hear, options=options) as server:
+        connection = await secured(server, authority.client_context(), receive_buffer=65_536)
+
+        def flood() -> None:
+            connection.socket.sendall(CONNECT + b"SUB foo 1\r\n")
+            message = b"PUB foo 1000000\r\n%b\r\n" % bytes(1_000_000)
+            with contextlib.suppress(OSError):
+                for _ in range(16):
+                    connection.socket.sendall(message)
+
+        await run_sync(flood)
+        with anyio.fail_after(TIMEOUT_SECONDS):
+            await cut.wait()
+        connection.socket.close()
+
+    assert closes(notes) == [CloseReason.SLOW_CONSUMER_DEADLINE]
+
+
+async def test_a_journal_of_a_slow_reader_under_tls_is_replayed_without_tls(
+    authority: Authority, pair: Pair
+) -> None:
+    journal = io.BytesIO()
+    recorder = Recorder(Server(Options(tls=TlsOptions())), journal.write, 1 << 30)
+    acceptor = TlsAcceptor(TlsSettings(cert_file=pair.cert_file, key_file=pair.key_file))
+    runtime = Runtime(recorder, tls={ConnectionKind.CLIENT: acceptor})
+    async with runtime.running():
+        address = await runtime.listen("127.0.0.1", -1)
+        connection = await secured(address, authority.client_context(), receive_buffer=65_536)
+
+        def dialogue() -> bytes:
+            message = b"PUB foo 100000\r\n%b\r\n" % bytes(100_000)
+            connection.socket.sendall(CONNECT + b"SUB foo 1\r\n" + message * 80)
+            connection.receive(80 * len(b"MSG foo 1 100000\r\n%b\r\n" % bytes(100_000)))
+            connection.socket.sendall(b"PING\r\n")
+            return connection.line()
+
+        answer = await run_sync(dialogue)
+        connection.socket.close()
+
+    events = list(read_journal(io.BytesIO(journal.getvalue()).read)[1])
+    assert answer == b"PONG\r\n"
+    assert {WriteBlocked, WriteProgressed} <= {type(event) for event, _ in events}
+    assert replay(io.BytesIO(journal.getvalue()).read).events == len(events)
 
 
 # -- handshakes that fail --------------------------------------------------------------------------
@@ -649,6 +720,32 @@ async def test_bytes_that_are_no_record_end_an_established_connection(
 
     assert closes(notes) == [CloseReason.READ_ERROR]
     assert "planted" not in repr(notes)
+
+
+async def test_silent_connections_make_nothing_of_tls_and_closed_ones_leave_nothing(
+    authority: Authority, pair: Pair
+) -> None:
+    def count() -> int:
+        gc.collect()
+        return sum(isinstance(one, ssl.SSLObject) for one in gc.get_objects())
+
+    before = count()
+    async with serving(pair) as server:
+        silent = [await run_sync(Connection, server) for _ in range(50)]
+        for connection in silent:
+            await run_sync(connection.line)  # INFO, behind which a handshake is awaited
+        while_silent = count()
+        for _ in range(20):
+            connection = await secured(server, authority.client_context())
+            await run_sync(connection.socket.sendall, b"PING\r\n")
+            await run_sync(connection.line)
+            silent.append(connection)
+        while_open = count()
+        for connection in silent:
+            connection.socket.close()
+    after = count()
+
+    assert (while_silent - before, while_open - before, after - before) == (0, 20, 0)
 
 
 async def test_a_shutdown_does_not_wait_for_handshakes(pair: Pair) -> None:
