@@ -18,14 +18,17 @@ nox.options.sessions = ["tests", "lint", "types"]
 WORKSPACE: Final = nox.project.load_toml("pyproject.toml")
 PYTHONS: Final[list[str]] = WORKSPACE["tool"]["natscore"]["pythons"]
 
-SOURCES: Final = ("-e", "packages/core", "-e", "packages/transport-tcp[trio,uvloop]", "-e", "packages/cli")
+SOURCES: Final = (
+    *("-e", "packages/core", "-e", "packages/security"),
+    *("-e", "packages/transport-tcp[trio,uvloop]", "-e", "packages/cli"),
+)
 ACCEL: Final = "packages/accel"
 
-PLANE_TESTS: Final = (
-    *("tests/unit/core", "tests/unit/transport_tcp", "tests/properties", "tests/simulation"),
-    *("tests/conformance", "tests/robustness"),
+PURE_TESTS: Final = (
+    *("tests/unit/transport_tcp", "tests/conformance", "tests/command", "tests/robustness"),
+    "tests/interop/test_nats_py.py",
 )
-"""Tests of which data plane runs depends on the environment, but for those of whole processes."""
+"""Runs on the compiled plane alone where there is one. The rest runs on both (tests/support/planes.py)."""
 
 
 def install(session: nox.Session, *groups: str) -> None:
@@ -47,9 +50,9 @@ for version in PYTHONS:
 
 @nox.session(default=False)
 def pure(session: nox.Session) -> None:
-    """Run the tests that reach a data plane again, on the one in pure Python."""
+    """Run again, on the data plane in pure Python, what `tests` runs on the compiled one alone."""
     install(session, "test")
-    paths = session.posargs or (*PLANE_TESTS, "-k", "not go-2")
+    paths = session.posargs or (*PURE_TESTS, "-k", "not go-2")
     session.run("pytest", *paths, env={"NATSCORE_PURE": "1", "NATSCORE_PLANE": "pure"})
 
 
@@ -110,7 +113,7 @@ def spec(session: nox.Session) -> None:
 @nox.session(default=False)
 def mutants(session: nox.Session) -> None:
     """Plant each bug of tests/mutants/mutants.toml and require its test to fail."""
-    install(session, "test")
+    install(session, "test", "mutants")
     session.run("python", "-m", "tests.mutants.run", *session.posargs)
 
 

@@ -1,6 +1,9 @@
 """A client that pings a server every millisecond and measures how long each answer took.
 
-    python pinging.py PORT PID [CONNECT FIELDS]
+    python pinging.py PORT PID FIELDS CLIENTS
+
+FIELDS go into its CONNECT. CLIENTS is how many connections it has, which ping one
+after the other.
 
 A process of its own, so that what a test does meanwhile is not measured. It writes
 "ready", pings until its standard input ends, and writes a JSON document: how many
@@ -12,6 +15,7 @@ nothing is taken off.)
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import select
@@ -44,22 +48,28 @@ def ping(server: socket.socket, pid: int) -> float:
     return max(elapsed - kept_waiting, 0.0)
 
 
-def main(port: int, pid: int, fields: str = "") -> None:
-    """Ping until standard input ends, and write what was measured."""
+def connect(port: int, fields: str) -> socket.socket:
+    """A client that is logged in."""
     server = socket.create_connection(("127.0.0.1", port), ANSWER_SECONDS_MAX)
     server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     server.sendall(b'CONNECT {"verbose":false,"pedantic":false%s}\r\nPING\r\n' % fields.encode())
     received = b""
     while b"PONG\r\n" not in received:
         received += server.recv(65_536)
+    return server
+
+
+def main(port: int, pid: int, fields: str, clients: int) -> None:
+    """Ping until standard input ends, and write what was measured."""
+    connections = itertools.cycle([connect(port, fields) for _ in range(clients)])
     print("ready", flush=True)
     waits = []
     while not select.select([sys.stdin], [], [], INTERVAL_SECONDS)[0]:
-        waits.append(ping(server, pid))
-    waits.append(ping(server, pid))
+        waits.append(ping(next(connections), pid))
+    waits.append(ping(next(connections), pid))
     waits.sort()
     print(json.dumps({"answers": len(waits), "longest": waits[-1], "p99": waits[len(waits) * 99 // 100]}))
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:])
+    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], int(sys.argv[4]))

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tests.support.servers import RunningServer, ServerProgram
 
 MEGABYTE = 1_000_000
+READ_MAX = 65_536
 
 
 @pytest.mark.spec("client-protocol 15.2", "client-protocol 11:max_pending")
@@ -96,8 +97,12 @@ def test_a_mebibyte_to_two_hundred_subscribers_holds_one_copy_and_nobody_waits(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
-def test_small_messages_to_five_thousand_subscribers_let_others_be_served(program: ServerProgram) -> None:
+@pytest.mark.timeout(180)
+def test_a_full_read_of_small_messages_to_five_thousand_subscribers_lets_others_be_served(
+    program: ServerProgram,
+) -> None:
+    message = b"PUB foo 16\r\n0123456789abcdef\r\n"
+    times = READ_MAX // len(message)
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     count = min(5_000, most - 500)
     with start(program) as server, Drain(server, count) as drain:
@@ -106,10 +111,10 @@ def test_small_messages_to_five_thousand_subscribers_let_others_be_served(progra
 
         def act() -> None:
             attempts.append(None)
-            publish(server, b"PUB foo 16\r\n0123456789abcdef\r\n", 100)
+            publish(server, message, times)
 
         waits = nobody_waits(server, act)
-        drain.finish(b"MSG foo 1 16\r\n0123456789abcdef\r\n", 100 * len(attempts))
+        drain.finish(b"MSG foo 1 16\r\n0123456789abcdef\r\n", times * len(attempts))
 
         assert waits.answers > 10
         assert memory_at_most(server) - before < 64 * MEGABYTE

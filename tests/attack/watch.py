@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from tests.support.servers import RunningServer, ServerProgram
 
 __all__ = [
-    "ASYNCIO", "OURS", "QUIET", "WAIT_MAX", "Drain", "Waits", "complaints", "connected", "descriptors",
-    "memory", "memory_at_most", "nobody_waits", "start", "wait_until",
+    "ASYNCIO", "ATTEMPTS", "OURS", "QUIET", "WAIT_MAX", "Drain", "Pinger", "Waits", "complaints",
+    "connected", "descriptors", "memory", "memory_at_most", "nobody_waits", "start", "wait_until",
 ]  # fmt: skip
 
 OURS: Final = [program for program in programs() if program.kind == "ours"]
@@ -77,12 +77,12 @@ class _Companion:
 
 
 class Pinger(_Companion):
-    """Another client: it pings every millisecond. `fields` go into its CONNECT."""
+    """Another client, or several by turns: a ping every millisecond. `fields` go into its CONNECT."""
 
     script = "pinging.py"
 
-    def __init__(self, server: RunningServer, fields: str = "") -> None:
-        super().__init__(server.port, server.pid, fields)
+    def __init__(self, server: RunningServer, fields: str = "", clients: int = 1) -> None:
+        super().__init__(server.port, server.pid, fields, clients)
 
     def waits(self) -> Waits:
         """How long its PINGs waited so far; it stops."""

@@ -31,6 +31,9 @@ TESTS: Final = (
 )
 """The tests that run a data plane in their own process. Not the slow ones, which count and measure."""
 
+PYTEST: Final = ("-q", "-p", "no:cacheprovider", "--capture=sys", "--timeout=600", "-m", "not slow")
+"""Standard error is not captured: a sanitizer writes its report there, and ends the process."""
+
 FLAGS: Final = (
     *("-O1", "-g", "-fno-omit-frame-pointer"),
     *("-fsanitize=address,undefined", "-fno-sanitize-recover=all"),
@@ -80,7 +83,7 @@ def main(arguments: Sequence[str]) -> int:
         (watched, ("-c", IS_WATCHED)),
         (
             watched | {"NATSCORE_PLANE": "compiled"},
-            ("-m", "pytest", "-q", "-p", "no:cacheprovider", "--timeout=600", "-m", "not slow", *TESTS),
+            ("-m", "pytest", *PYTEST, *TESTS),
         ),
         (watched, ("-m", "tests.fuzz.dataplane", "--build", text, *arguments)),
     )

@@ -4,10 +4,11 @@
   archive and repaired for other Linux systems (manylinux);
 - each wheel alone in an empty environment, imported;
 - `natscore[tcp]` from the wheels, on each Python: the server must run compiled;
+- `natscore[tcp,security]` from the wheels, imported;
 - `natscore[tcp]` with natscore-accel from its source: it must install, and the server run
   in pure Python and say so.
 
-The last three have no compiler. The packages of the workspace are not published,
+The last four have no compiler. The packages of the workspace are not published,
 and never asked of an index: a constraint that is an address says where each is.
 """
 
@@ -34,6 +35,7 @@ REPOSITORY: Final = Path(__file__).resolve().parents[2]
 ACCEL: Final = "natscore-accel"
 PACKAGES: Final = {
     "natscore": ("packages/core", "natscore"),
+    "natscore-security": ("packages/security", "natscore_security"),
     "natscore-transport-tcp": ("packages/transport-tcp", "natscore_tcp"),
     ACCEL: ("packages/accel", "natscore_accel"),
     "natscore-cli": ("packages/cli", "natscore_cli"),
@@ -72,6 +74,9 @@ def main(directory: Path) -> int:
         environment = Environment(directory / "tcp" / version, python)
         environment.install("natscore[tcp]", {**pure_wheels, ACCEL: compiled[version]})
         environment.check("natscore_cli", "--serve=compiled")
+    environment = Environment(directory / "security", Path(sys.executable))
+    environment.install("natscore[tcp,security]", at_home)
+    environment.check("natscore_security")
     environment = Environment(directory / "pure", Path(sys.executable))
     environment.install("natscore[tcp]", {**pure_wheels, ACCEL: source})
     environment.check("natscore_cli", "--serve=pure")

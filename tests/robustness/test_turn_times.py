@@ -192,6 +192,12 @@ def scenario_group_that_fills_up(shell: MeasuringShell) -> tuple[ConnectionId, b
     return shell.connect(), filled(b"PUB a 0\r\n\r\n")
 
 
+def scenario_thousands_of_groups(shell: MeasuringShell) -> tuple[ConnectionId, bytes]:
+    """A run of messages is divided among 5,000 queue groups before any part of it is handed out."""
+    subscribers(shell, 5_000, b"SUB a q%d 1\r\n")
+    return shell.connect(), b"PUB a 0\r\n\r\n" * 300
+
+
 def scenario_plans_never_seen(shell: MeasuringShell) -> tuple[ConnectionId, bytes]:
     """Each message matches a set of subscriptions of its own."""
     crowd = shell.connect()
@@ -217,6 +223,7 @@ def scenario_connect_again(shell: MeasuringShell) -> tuple[ConnectionId, bytes]:
         scenario_long_sids,
         scenario_headers_that_nobody_takes,
         scenario_group_that_fills_up,
+        scenario_thousands_of_groups,
         scenario_plans_never_seen,
         scenario_connect_again,
     ],

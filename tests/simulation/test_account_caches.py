@@ -23,6 +23,7 @@ class AccountOfUser:
 
     requires_login = True
     checks_signatures = False
+    admits_anonymous = False
 
     def authenticate(self, login: Login) -> Verdict:
         return Accept(login.said.user)

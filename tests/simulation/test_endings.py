@@ -38,6 +38,7 @@ class Slow:
 
     requires_login = True
     checks_signatures = False
+    admits_anonymous = False
 
     def authenticate(self, login: Login) -> Verdict:
         if login.said.user == "mallory":

@@ -249,3 +249,24 @@ def test_last_words_that_are_not_read_count_for_memory_and_are_dropped_above_the
     assert stuck.close_reason is CloseReason.PROTOCOL_VIOLATION
     assert producer.is_open
     world.check()
+
+
+@pytest.mark.every_plane
+def test_producer_goes_on_with_a_new_subject_after_its_receiver_was_cut() -> None:
+    """What a new subject matches is found before the receiver is gone, and is not to be relied on after."""
+    world = World()
+    server = world.server(max_pending=10_000, max_payload=10_000)
+    stuck = quiet_client(server, window=100)
+    stuck.send(b"SUB > 1\r\n")
+    reader = quiet_client(server)
+    reader.send(b"SUB b.* 1\r\n")
+    producer = quiet_client(server)
+    producer.send(b"PUB a 500\r\n" + b"x" * 500 + b"\r\n")  # from here on, the kernel refuses
+
+    producer.send(
+        b"".join(b"PUB a 100\r\n" + b"x" * 100 + b"\r\n" for _ in range(200)) + b"PUB b.c 2\r\nhi\r\n"
+    )
+
+    assert stuck.close_reason is CloseReason.SLOW_CONSUMER_PENDING
+    assert producer.is_open
+    assert reader.take() == b"MSG b.c 1 2\r\nhi\r\n"

@@ -10,9 +10,10 @@ from natscore.effects import Continue, PauseReading, ResumeReading
 from natscore.events import BytesReceived, TurnGranted
 from natscore.facts import SubscriptionsChanged
 from natscore.testing import World
-from natscore.turn import RUN_COST
+from natscore.turn import RUN_COST, STEP_COST
 from tests.simulation.clients import QUIET, filled, quiet_client
 from tests.simulation.watching import appended, event_names, note_counts, outputs, removals, requests
+from tests.support.blocks import memory_of
 
 if TYPE_CHECKING:
     from natscore.effects import Effect
@@ -116,7 +117,7 @@ def test_message_with_headers_costs_one_copy_however_many_receivers_do_not_take_
     waiting = [server.state.connections[subscriber.cid].outbox for subscriber in subscribers]
     blocks = [block for outbox in waiting for block in outbox.blocks(1 << 40)]
     assert all(outbox.blocked for outbox in waiting)
-    assert len({id(memoryview(block).obj) for block in blocks if len(block) > 65_536}) == 1
+    assert len({memory_of(block) for block in blocks if len(block) > 65_536}) == 1
     for subscriber in subscribers:
         subscriber.read(1_000_000)
     assert {bytes(subscriber.take()) for subscriber in subscribers} == {
@@ -325,7 +326,7 @@ def test_match_that_leads_nowhere_is_weighed() -> None:
 
     producer.send(b"".join(b"PUB " + b"a." * 10 + b"%d 0\r\n\r\n" % n for n in range(500)))
 
-    assert len(turns) >= 500 * 2 * (1 << 10) * 32 // TURN_OUTPUT
+    assert len(turns) >= 500 * 2 * (1 << 10) * STEP_COST // TURN_OUTPUT
 
 
 def test_subscriptions_that_get_nothing_are_weighed() -> None:

@@ -36,6 +36,9 @@ PACKAGES: Final = {
 }
 """Each package, and the other ones it may import. Nobody imports the command."""
 
+SEES_THE_CORE: Final = {"natscore_security.authenticator", "natscore_security.performers"}
+"""Of the security package, which is useful without a server, what needs one."""
+
 REACHED_FOR: Final = {
     "natscore.testing.fixtures": {"natscore_tcp"},
     "natscore_tcp.executor": {"natscore_accel"},
@@ -48,6 +51,9 @@ COMPILED: Final = {"cpython", "cython", "libc"}
 LAYERS: Final = (
     ("values",),
     ("deadlines", "entropy", "errors", "events", "identity", "subject", "turn", "version"),
+    ("destinations",),
+    ("transform",),
+    ("account",),
     ("effects", "holdings", "options", "wire"),
     ("facts",),
     # The live objects of the hot path: subscriptions point at plans, plans at cells, cells at subscriptions.
@@ -182,6 +188,16 @@ def test_packages_import_only_the_packages_below_them() -> None:
     ]
 
     assert wrong == []
+
+
+def test_security_stands_without_a_server() -> None:
+    importers = {found.importer for found in all_imports("natscore_security") if found.top == "natscore"}
+    reached = {
+        found.importer for found in all_imports("natscore_security") if found.imported in SEES_THE_CORE
+    }
+
+    assert importers <= SEES_THE_CORE
+    assert reached <= SEES_THE_CORE
 
 
 def test_packages_are_reached_for_by_name_only_where_the_table_says() -> None:

@@ -14,6 +14,7 @@ from natscore.authentication import (
     SingleUser,
     Wait,
     authenticator_for,
+    nonce_text,
 )
 from natscore.events import Address, Instant
 from natscore.options import Options
@@ -90,6 +91,7 @@ def test_the_options_say_who_may_log_in(options: Options, kind: type[Authenticat
     assert type(authenticator) is kind
     assert authenticator.requires_login is required
     assert authenticator.checks_signatures is False
+    assert authenticator.admits_anonymous is False
 
 
 def test_what_a_login_shows_holds_no_secret() -> None:
@@ -97,3 +99,8 @@ def test_what_a_login_shows_holds_no_secret() -> None:
 
     assert "planted" not in repr(attempt)
     assert "planted" not in repr(Wait(b"planted", b"planted"))
+
+
+@pytest.mark.spec("client-protocol 16.4")
+def test_a_nonce_is_shown_in_15_url_safe_characters() -> None:
+    assert nonce_text(b"\xfb\xff\xfe" + bytes(8)) == "-__-AAAAAAAAAAA"

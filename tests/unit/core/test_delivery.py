@@ -13,6 +13,7 @@ from natscore.effects import Close, PauseReading, ResumeReading
 from natscore.errors import CloseReason
 from natscore.events import ConnectionId, WriteBlocked
 from natscore.testing import World
+from tests.support.blocks import memory_of
 from tests.unit.core.bare import BareServer, of_type
 from tests.unit.core.dialogue import (
     HEADERS,
@@ -198,12 +199,6 @@ def test_a_ping_is_answered_behind_the_messages_before_it() -> None:
 def last_block(server: SimulatedServer, client: ScriptedClient) -> memoryview:
     """The last block of an outbox."""
     return memoryview(server.state.connections[client.cid].outbox.blocks(1 << 40)[-1])
-
-
-def memory_of(block: memoryview) -> int:
-    """What memory is behind a block: bytes, or a block of the compiled plane."""
-    number: int = getattr(block.obj, "block", id(block.obj))
-    return number
 
 
 def test_receivers_share_one_large_payload(server: SimulatedServer) -> None:

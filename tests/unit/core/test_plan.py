@@ -8,7 +8,7 @@ from natscore.cells import Outbox, Subscription
 from natscore.events import ConnectionId
 from natscore.plan import Plan, compile_plan, refusal
 from natscore.sublist import Epoch, Node
-from natscore.turn import RUN_COST
+from natscore.turn import DRAW_COST, RUN_COST
 
 ANYWHERE = Epoch(256)
 
@@ -67,12 +67,12 @@ def test_a_plan_knows_whether_two_receivers_share_an_outbox(
     assert plan.distinct is distinct
 
 
-def test_what_a_message_weighs_beside_its_bytes_is_steps_and_sids() -> None:
+def test_what_a_message_weighs_beside_its_bytes_is_steps_draws_and_sids() -> None:
     plan = compile_plan(
         (node_of(subscription(1, b"12"), subscription(2, b"1", b"q"), subscription(3, b"1234", b"q")),)
     )
 
-    assert plan.overhead == 2 * RUN_COST + len(b" 12 ") + len(b" 1234 ")
+    assert plan.overhead == 2 * RUN_COST + DRAW_COST + len(b" 12 ") + len(b" 1234 ")
 
 
 def test_subjects_of_one_epoch_share_a_line() -> None:

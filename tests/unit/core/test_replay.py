@@ -152,6 +152,7 @@ class Only:
 
     requires_login = True
     checks_signatures = False
+    admits_anonymous = False
 
     def __init__(self, name: str) -> None:
         self.name = name

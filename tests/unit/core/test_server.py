@@ -431,6 +431,7 @@ class Moody:
 
     requires_login = True
     checks_signatures = False
+    admits_anonymous = False
 
     def authenticate(self, login: Login) -> Verdict:
         raise ValueError("planted")

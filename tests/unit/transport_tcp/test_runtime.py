@@ -114,6 +114,22 @@ async def test_event_fed_while_another_is_handled_waits_for_its_turn() -> None:
     assert kinds.index(TurnGranted) == kinds.index(BytesReceived) + 1
 
 
+async def test_bytes_fed_while_an_event_is_handled_are_those_of_that_moment() -> None:
+    buffer = bytearray(b"first")
+
+    def nested(machine: Machine, event: TurnGranted) -> Sequence[Effect]:
+        server.runtime.feed(BytesReceived(at=event.at, cid=cid, data=memoryview(buffer)))
+        buffer[:] = b"later"  # another connection is read
+        return []
+
+    machine = Machine({TurnGranted: nested})
+    async with running(machine) as server:
+        with connected(server.address) as peer:
+            cid = (await machine.until_seen(ConnectionOpened)).cid
+            server.runtime.feed(TurnGranted(at=server.runtime.now()))
+            assert await peer.receive(5) == b"first"
+
+
 async def test_effects_are_performed_in_order() -> None:
     notes = [Note(Level.INFO, name, {}) for name in ("first", "second", "third")]
     machine = Machine({TurnGranted: lambda *_: notes})

@@ -27,9 +27,10 @@ from natscore.events import (
 )
 from natscore.options import MILLISECOND, SECOND
 from natscore_tcp import TransportSettings
-from natscore_tcp.stream import LARGE_BLOCK, gathered
+from natscore_tcp.backend import Served
+from natscore_tcp.stream import LARGE_BLOCK, URGENT_MAX, gathered
 from tests.unit.transport_tcp.conftest import running
-from tests.unit.transport_tcp.machine import Machine, ignore
+from tests.unit.transport_tcp.machine import Machine, echo, ignore
 from tests.unit.transport_tcp.peer import SMALL_BUFFER, connected
 
 if TYPE_CHECKING:
@@ -84,6 +85,42 @@ async def test_bytes_are_fed_in_order_and_at_most_64_kib_at_a_time() -> None:
 
     assert b"".join(event.data for event in machine.seen(BytesReceived)) == data
     assert all(1 <= len(event.data) <= 65_536 for event in machine.seen(BytesReceived))
+
+
+def pass_on(machine: Machine, event: BytesReceived) -> Sequence[Effect]:
+    """Write what one connection sent to the other one."""
+    first, second = (opened.cid for opened in machine.seen(ConnectionOpened))
+    machine.outboxes[second if event.cid == first else first].write(b"x")
+    return []
+
+
+@pytest.mark.parametrize(
+    ("act", "sizes", "served"),
+    [
+        (pass_on, [100], [Served.URGENT]),
+        (pass_on, [URGENT_MAX, URGENT_MAX], [Served.URGENT, Served.URGENT]),
+        (pass_on, [URGENT_MAX + 1], [None]),
+        (pass_on, [65_536, 100, 100], [Served.BULK, None, Served.URGENT]),  # the rest of a row is no request
+        (pass_on, [30_000, 100], [None, None]),
+        (ignore, [100, 65_536, 100], [None, Served.BULK, None]),
+        (echo, [100], [None]),  # an answer to itself: nobody else waits
+    ],
+)
+async def test_little_that_is_passed_on_is_urgent(
+    act: Script, sizes: list[int], served: list[Served | None]
+) -> None:
+    machine = Machine({BytesReceived: act})
+    async with running(machine) as server:
+        with connected(server.address) as peer, connected(server.address):
+            await machine.until_seen(ConnectionOpened, 2)
+            stream = server.runtime._streams[machine.seen(ConnectionOpened)[0].cid]
+            stream.pause()
+            found = []
+            for size in sizes:
+                await peer.send(bytes(size))
+                found.append(stream._readable())
+
+    assert found == served
 
 
 async def test_connection_is_not_read_while_reading_is_paused() -> None:

@@ -376,8 +376,8 @@ async def test_a_journal_of_a_slow_reader_under_tls_is_replayed_without_tls(
 
         def dialogue() -> bytes:
             message = b"PUB foo 100000\r\n%b\r\n" % bytes(100_000)
-            connection.socket.sendall(CONNECT + b"SUB foo 1\r\n" + message * 80)
-            connection.receive(80 * len(b"MSG foo 1 100000\r\n%b\r\n" % bytes(100_000)))
+            connection.socket.sendall(CONNECT + b"SUB foo 1\r\n" + message * 300)
+            connection.receive(300 * len(b"MSG foo 1 100000\r\n%b\r\n" % bytes(100_000)))
             connection.socket.sendall(b"PING\r\n")
             return connection.line()
 

@@ -30,7 +30,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memchr, memcmp, memcpy, memmove, memset
 
-from natscore import delivery
+from natscore import delivery, plan, sublist
 from natscore.cells import LARGE_PAYLOAD as _LARGE_PAYLOAD
 from natscore.dataplane import OPS_MAX as _OPS_MAX
 from natscore.delivery import DENIED_MAX as _DENIED_MAX
@@ -510,7 +510,7 @@ cdef class CompiledDataPlane(Delivery):
         cdef int count = split(start, line_end, found, 5)
         cdef int sizes = 2 if op.kind == HPUB else 1
         cdef Py_ssize_t payload, headers = -1, size, reply_size = 0
-        cdef const char *reply = NULL
+        cdef const char *reply = b""
         cdef PyObject *plan
         cdef Block *block
         cdef char *to

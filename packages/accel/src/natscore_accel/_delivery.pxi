@@ -126,6 +126,7 @@ cdef void release_message(Message *message) noexcept:
         message.bare_block = NULL
 
 
+@cython.no_gc_clear
 cdef class Delivery:
     """Executes plans: appends to outboxes, counts, chooses members of queue groups."""
 
@@ -154,6 +155,11 @@ cdef class Delivery:
         self._tails = Scratch.__new__(Scratch)
         self._division = Scratch.__new__(Scratch)
         self._bare = Scratch.__new__(Scratch)
+
+    def __dealloc__(self):
+        # An outbox refers to the list that it stands in, and the collector cannot see that.
+        if self.ready is not None:
+            self.ready.clear()
 
     # -- choices
 

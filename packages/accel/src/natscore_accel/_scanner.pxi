@@ -161,7 +161,7 @@ cdef int scan_publish(const char *p, const char *end, Publish *op) noexcept:
         ):
             return NOT_CANONICAL
     else:
-        op.reply, op.reply_size = NULL, 0
+        op.reply, op.reply_size = op.tail, 0
     op.body = p + 2
     return kind
 

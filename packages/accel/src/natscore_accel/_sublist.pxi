@@ -6,12 +6,16 @@ cdef enum:
     SHARD_FIRST = 8
     EPOCHS = 256
     ANYWHERE = 256            # index of the epoch that moves with each of them
-    GENERATION_MAX = 32_768
-    SUBJECT_MAX = 512
-    PLANS_MAX = 8_192
-    PLACES_MAX = 2_097_152
-    PLACES_OF_A_NODE = 32
     WATCHED_MAX = 8
+
+# These bounds can be seen from outside: in what is matched again, and so in the cost of a turn.
+cdef Py_ssize_t GENERATION_MAX = sublist._GENERATION_MAX
+cdef Py_ssize_t SUBJECT_MAX = sublist._SUBJECT_MAX
+cdef Py_ssize_t PLANS_MAX = sublist._PLANS_MAX
+cdef long long PLACES_MAX = sublist._PLACES_MAX
+cdef long long PLACES_OF_A_NODE = sublist._PLACES_OF_A_NODE
+if sublist._EPOCHS != EPOCHS or plan._ENTRIES_MAX != WATCHED_MAX:
+    raise ImportError("natscore and natscore-accel count differently: install matching versions")
 
 
 cdef struct Members:
@@ -860,6 +864,8 @@ cdef class Sublist:
             raise MemoryError
         for number in range(made.node_count):
             view = nodes[number]
+            if view is None:
+                raise TypeError("a plan is installed for nodes of this data plane")
             node = self._find(view.subject)
             if node == NULL:
                 raise ValueError("a plan is installed for nodes that exist")

@@ -8,6 +8,8 @@ needs to run by itself: everybody, one user, one token.
 
 from __future__ import annotations
 
+import base64
+import enum
 import hmac
 from dataclasses import field
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Accept",
     "Authenticator",
+    "ConnectionType",
     "Everybody",
     "Login",
     "Refuse",
@@ -31,7 +34,25 @@ __all__ = [
     "Verdict",
     "Wait",
     "authenticator_for",
+    "nonce_text",
 ]
+
+
+class ConnectionType(enum.Enum):
+    """How a client is connected. The value is the word of configuration files and user tokens."""
+
+    STANDARD = "STANDARD"
+    WEBSOCKET = "WEBSOCKET"
+    LEAFNODE = "LEAFNODE"
+    LEAFNODE_WS = "LEAFNODE_WS"
+    MQTT = "MQTT"
+    MQTT_WS = "MQTT_WS"
+    IN_PROCESS = "IN_PROCESS"
+
+
+def nonce_text(nonce: bytes) -> str:
+    """The nonce as INFO shows it. These characters are what a client signs, not the bytes (section 16.4)."""
+    return base64.urlsafe_b64encode(nonce).rstrip(b"=").decode()
 
 
 @value
@@ -42,13 +63,15 @@ class Login:
     remote: Address
     said: ConnectOptions
     nonce: bytes = field(repr=False)
+    connection_type: ConnectionType = ConnectionType.STANDARD
 
 
 @value
 class Accept:
-    """The client is who it says; it belongs to this account."""
+    """The client is who it says; it belongs to this account, and may do what its permissions allow."""
 
     account: str = GLOBAL_ACCOUNT
+    permissions: object | None = None  # as they were configured for the user; None: no restriction
 
 
 @value
@@ -58,11 +81,15 @@ class Refuse:
 
 @value
 class Wait:
-    """The answer is `then` if this password has this hash, and a refusal otherwise."""
+    """The answer is `then` if this password has this hash, and a refusal otherwise.
+
+    Where `then` is a refusal the comparison only takes its time, so that a
+    name which nobody has is answered no sooner than a wrong password.
+    """
 
     password: bytes = field(repr=False)
     hashed: bytes = field(repr=False)
-    then: Accept = Accept()
+    then: Accept | Refuse = Accept()
 
 
 Verdict: TypeAlias = Accept | Refuse | Wait
@@ -84,6 +111,14 @@ class Authenticator(Protocol):
         """Whether a login may sign the nonce of INFO; without it no nonce is sent."""
         ...
 
+    @property
+    def admits_anonymous(self) -> bool:
+        """Whether a client that names nobody becomes some user, also without CONNECT (sections 1.1 and 16.1).
+
+        Then INFO does not ask for a login.
+        """
+        ...
+
     def authenticate(self, login: Login) -> Verdict: ...
 
 
@@ -92,6 +127,7 @@ class Everybody:
 
     requires_login = False
     checks_signatures = False
+    admits_anonymous = False
 
     def authenticate(self, login: Login) -> Verdict:
         return _INTO_THE_GLOBAL_ACCOUNT
@@ -102,6 +138,7 @@ class SingleUser:
 
     requires_login = True
     checks_signatures = False
+    admits_anonymous = False
 
     def __init__(self, user: str, password: str) -> None:
         self._user = user.encode("utf-8", "surrogateescape")
@@ -119,6 +156,7 @@ class SingleToken:
 
     requires_login = True
     checks_signatures = False
+    admits_anonymous = False
 
     def __init__(self, token: str) -> None:
         self._token = token.encode("utf-8", "surrogateescape")

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Generic, Never, TypeVar
 
 from natscore.sublist import Entry
-from natscore.turn import RECEIVERS_MAX, RUN_COST
+from natscore.turn import DRAW_COST, RECEIVERS_MAX, RUN_COST
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -85,7 +85,7 @@ class Plan(Generic[S_co]):
         self.overhead: Final = (
             self.width * RUN_COST
             + max((sum(heads[at : at + RECEIVERS_MAX]) for at in starts), default=0)
-            + sum(max(map(_head_bytes, group.members), default=0) for group in groups)
+            + sum(max(map(_head_bytes, group.members), default=0) + DRAW_COST for group in groups)
         )
         self._entries: dict[int, Entry] = {}
 

@@ -54,7 +54,7 @@ from natscore.events import (
     WriteBlocked,
     WriteProgressed,
 )
-from natscore.facts import AuthenticationFailed, SubscriptionsChanged
+from natscore.facts import SubscriptionsChanged
 from natscore.options import Options
 from natscore.plan import compile_plan
 from natscore.plane import Stop
@@ -78,11 +78,6 @@ REACTORS: Final[tuple[Callable[[State, Fact], None], ...]] = (tell_links,)
 """Who answers facts, in order: links, discovery, system. Plans are dropped by the fold itself (ADR 0004)."""
 
 _DEADLINES_MAX: Final = 1_024  # timers handled in one event; what is left is due at once
-
-_SNIPPET_MAX: Final = 32  # bytes of what broke the rules, in a note
-_NOTED_ALREADY: Final = frozenset({
-    CloseReason.AUTHENTICATION_FAILURE, CloseReason.AUTHENTICATION_TIMEOUT, CloseReason.TLS_HANDSHAKE,
-})  # fmt: skip
 
 
 class Server:
@@ -207,7 +202,9 @@ class Server:
         entropy = Entropy(event.seed)
         self._plane = self._make_plane(entropy.choices)
         state = State(options, self._plane)
-        info = ServerInfo.of(options, event, auth_required=self._authenticator.requires_login)
+        authenticator = self._authenticator
+        asks = authenticator.requires_login and not authenticator.admits_anonymous
+        info = ServerInfo.of(options, event, auth_required=asks)
         self._context = Context(options, state, self._authenticator, self._deadlines, entropy, info, event.at)
         self._lifecycle = Lifecycle(self._context, self._settle)
         self._pressure = Pressure(self._context, self._lifecycle, self._settle)
@@ -245,7 +242,11 @@ class Server:
             else:
                 self._guard(session, self._parse)
         finally:
-            source.keep()
+            self._guard(session, self._keep)
+
+    def _keep(self, session: Session) -> None:
+        """Own what is unparsed, for which there may be no memory."""
+        session.connection.source.keep()
 
     def _connection_closed(self, event: ConnectionClosed) -> None:
         session = self._known(event.cid)
@@ -330,6 +331,9 @@ class Server:
                 self._settle_traffic(session)
                 if session.phase is Phase.CLOSING:  # what it sent itself was too much for it
                     return
+                if stop is Stop.MISS:  # of nodes that may be gone: it is looked for again
+                    source.missed = ()
+                    continue
             if stop is Stop.NEED_DATA:
                 break
             if stop is Stop.OPS:
@@ -358,9 +362,7 @@ class Server:
                 assert source.violation is not None
                 raise source.violation
             else:
-                self._context.note_of(session, Level.ERROR, "authentication_failed", user="")
-                self._settle(AuthenticationFailed(source.cid, ""))
-                raise errors.authorization_violation()
+                self._settle_all(session, client.admit_anonymous(self._context, session))
         if heard != source.messages + source.pings:
             session.heard_ns = self._context.at.monotonic_ns
         if source.have or session.connection.outbox.blocked or self._lifecycle.holdings.total:
@@ -429,15 +431,7 @@ class Server:
             if violation.wire_text is not None:
                 outbox.write(b"-ERR '" + violation.wire_text + b"'\r\n")
             if violation.reason is not None:
-                if violation.reason not in _NOTED_ALREADY:
-                    self._context.note_of(
-                        session,
-                        Level.DEBUG if violation.reason is CloseReason.STALE_CONNECTION else Level.ERROR,
-                        "client_violation",
-                        text=violation.wire_text or b"",
-                        reason=violation.reason,
-                        snippet=session.connection.source.peek(_SNIPPET_MAX),
-                    )
+                self._context.note_violation(session, violation)
                 self._lifecycle.end(session, violation.reason)
         except StateCorruptedError:
             raise

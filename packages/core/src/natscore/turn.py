@@ -13,6 +13,7 @@ from typing import Final
 
 __all__ = [
     "DELIVERY_COST",
+    "DRAW_COST",
     "OP_COST",
     "PART_MAX",
     "READY_COST",
@@ -24,6 +25,7 @@ __all__ = [
 ]
 
 RUN_COST: Final = 16  # a delivery in a run of messages, beside its output
+DRAW_COST: Final = 128  # a message of a run and a queue group: a run is divided among all groups at once
 DELIVERY_COST: Final = 128  # a receiver looked at by itself
 SINGLE_COST: Final = 1_024  # a message, or a delivery, that goes by itself
 STEP_COST: Final = 256  # a place looked at while matching

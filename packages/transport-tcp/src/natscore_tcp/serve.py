@@ -21,7 +21,6 @@ from anyio.from_thread import start_blocking_portal
 
 from natscore.errors import ConfigError
 from natscore.events import Address, ConnectionKind
-from natscore.options import Options
 from natscore.server import Server
 from natscore_tcp.backend import backend_options
 from natscore_tcp.contract import unheard
@@ -31,7 +30,9 @@ from natscore_tcp.runtime import Runtime
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
+    from natscore.authentication import Authenticator
     from natscore.effects import Note
+    from natscore.options import Options
     from natscore_tcp.backend import BackendName
     from natscore_tcp.contract import Performer, TransportSettings
     from natscore_tcp.tls import TlsAcceptor
@@ -64,6 +65,7 @@ class Running:
 async def serve(
     options: Options | None = None,
     *,
+    authenticator: Authenticator | None = None,
     host: str = "127.0.0.1",
     port: int = -1,
     performers: Mapping[type[Any], Performer] | None = None,
@@ -75,6 +77,7 @@ async def serve(
 
     Args:
         options: its settings; `host` and `port` of them are not used.
+        authenticator: who may log in; by default what the options describe.
         host: where it listens; by default this machine only.
         port: -1 is any free one.
         performers: as of `Runtime`.
@@ -90,7 +93,7 @@ async def serve(
         raise ConfigError("TLS needs both: Options(tls=TlsOptions(...)) and a TlsAcceptor")
     executor = choose_executor()
     note(executor.note)
-    server = Server(options if options is not None else Options(), data_plane=executor.make)
+    server = Server(options, data_plane=executor.make, authenticator=authenticator)
     acceptors = {ConnectionKind.CLIENT: tls} if tls is not None else None
     runtime = Runtime(server, performers=performers, note=note, settings=settings, tls=acceptors)
     async with runtime.running():
@@ -104,6 +107,7 @@ def serve_in_thread(
     *,
     backend: BackendName = "asyncio",
     uvloop: bool = False,
+    authenticator: Authenticator | None = None,
     host: str = "127.0.0.1",
     port: int = -1,
     performers: Mapping[type[Any], Performer] | None = None,
@@ -117,7 +121,14 @@ def serve_in_thread(
     """
     with start_blocking_portal(backend, backend_options(backend, uvloop)) as portal:
         serving = serve(
-            options, host=host, port=port, performers=performers, note=note, settings=settings, tls=tls
+            options,
+            authenticator=authenticator,
+            host=host,
+            port=port,
+            performers=performers,
+            note=note,
+            settings=settings,
+            tls=tls,
         )
         with portal.wrap_async_context_manager(serving) as running:
             yield running

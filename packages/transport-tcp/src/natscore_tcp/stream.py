@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from natscore_tcp.contract import Block, OutboxLike, Shell
     from natscore_tcp.filters import Filter
 
-__all__ = ["LARGE_BLOCK", "WRITE_MAX", "Stream", "gathered"]
+__all__ = ["LARGE_BLOCK", "URGENT_MAX", "WRITE_MAX", "Stream", "gathered"]
 
 LARGE_BLOCK: Final = 4096
 """Blocks from this size on go to the kernel as they are; smaller ones are joined, which is cheaper than
@@ -42,6 +42,9 @@ a place in a vector (measured: 200 blocks of 1000 bytes 10 us joined, 22 us as a
 WRITE_MAX: Final = 262_144
 """Bytes offered to the kernel at once. With every block below LARGE_BLOCK joined to its neighbours, a
 vector has at most 2 * WRITE_MAX / LARGE_BLOCK + 1 = 129 places; IOV_MAX is 1024 where it is known."""
+
+URGENT_MAX: Final = 8_192
+"""Bytes of a read that may be a request or a reply for which somebody waits."""
 
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)  # SO_LINGER: on, 0 seconds
 
@@ -61,6 +64,7 @@ class Stream:
 
     __slots__ = (
         "_filtered",
+        "_had_plenty",
         "_hurried",
         "_outbox",
         "_reading",
@@ -83,6 +87,7 @@ class Stream:
         self._socket = connected
         self._outbox: OutboxLike | None = None  # while blocked
         self._reading = False
+        self._had_plenty = False  # the last read took more than a request has
         self._hurried = False  # do not linger for a peer that has nothing on its way
         self._filtered: FilteredSocket | None = None  # None: plain
 
@@ -116,9 +121,12 @@ class Stream:
             return None
         if count:
             shell.feed(BytesReceived(at=shell.now(), cid=self.cid, data=shell.read_buffer[:count]))
+            had_plenty, self._had_plenty = self._had_plenty, count > URGENT_MAX
             if count == READ_MAX:
                 return Served.BULK
-            return Served.URGENT if shell.passed_on(self.cid) else None
+            # what is left of a row of full reads is little too, and no request
+            is_urgent = not had_plenty and count <= URGENT_MAX and shell.passed_on(self.cid)
+            return Served.URGENT if is_urgent else None
         self._end_input()
         return None
 
@@ -168,9 +176,11 @@ class Stream:
             self._end_input()
             return None
         self._take_wire(shell.read_buffer[:count])
+        had_plenty, self._had_plenty = self._had_plenty, count > URGENT_MAX
         if count == READ_MAX:
             return Served.BULK
-        return Served.URGENT if shell.passed_on(self.cid) else None
+        is_urgent = not had_plenty and count <= URGENT_MAX and shell.passed_on(self.cid)
+        return Served.URGENT if is_urgent else None
 
     def _take_wire(self, wire: memoryview) -> None:
         """Feed what a filter makes of wire bytes, and write what it answers by itself."""

@@ -75,6 +75,7 @@ class Challenge:
 
     requires_login = True
     checks_signatures = True
+    admits_anonymous = False
 
     def __init__(self) -> None:
         self.seen: list[Login] = []
@@ -239,6 +240,7 @@ class OpenHouse:
 
     requires_login = False
     checks_signatures = False
+    admits_anonymous = False
 
     def authenticate(self, login: Login) -> Verdict:
         return Accept("A")
@@ -367,6 +369,7 @@ class Hashes:
 
     requires_login = True
     checks_signatures = False
+    admits_anonymous = False
 
     def authenticate(self, login: Login) -> Verdict:
         if login.said.user != "u":
@@ -490,6 +493,87 @@ def test_a_repeated_connect_may_wait_again_and_fail() -> None:
 
     assert asked.attempt != attempt
     assert bare.written(5) == DENIED
+
+
+class Decoy:
+    """An authenticator that has a password compared although nobody has the name."""
+
+    requires_login = True
+    checks_signatures = False
+    admits_anonymous = False
+
+    def authenticate(self, login: Login) -> Verdict:
+        return Wait(b"pw", b"hash:pw", Refuse())
+
+
+def test_a_comparison_that_only_takes_its_time_lets_nobody_in() -> None:
+    client = World().server(authenticator=Decoy()).connect()
+
+    client.send(b'CONNECT {"verbose":false,"user":"nobody","pass":"pw"}\r\nPING\r\n')
+
+    assert client.take() == DENIED
+    assert client.close_reason is CloseReason.AUTHENTICATION_FAILURE
+    assert client.server.state.authentication_failures == 1
+
+
+# -- clients that name nobody ----------------------------------------------------------------------
+
+
+class Anonymous:
+    """An authenticator that binds clients which name nobody to account A, unless `refuses`."""
+
+    requires_login = True
+    checks_signatures = False
+    admits_anonymous = True
+
+    def __init__(self, *, refuses: bool = False) -> None:
+        self.refuses = refuses
+
+    def authenticate(self, login: Login) -> Verdict:
+        return Refuse() if login.said.user or self.refuses else Accept("A")
+
+
+@pytest.mark.spec("client-protocol 5")
+def test_info_asks_for_no_login_where_it_may_be_left_out() -> None:
+    client = World().server(authenticator=Anonymous()).connect()
+
+    assert "auth_required" not in orjson.loads(client.info[5:])
+
+
+@pytest.mark.spec("client-protocol 1.1")
+@pytest.mark.parametrize("cuts", [False, True])
+def test_a_client_that_begins_without_connect_becomes_the_user_for_those(cuts: bool) -> None:
+    world = World(cuts=cuts)
+    client = world.server(authenticator=Anonymous(), unauthenticated_per_address_max=1).connect()
+
+    client.send(b"SUB foo 1\r\nPUB foo 2\r\nhi\r\nPING\r\n")
+    world.advance(3 * SECOND)
+
+    assert client.take().replace(b"PING\r\n", b"") == b"+OK\r\n+OK\r\nMSG foo 1 2\r\nhi\r\nPONG\r\n"
+    assert client.is_open
+    assert client.server.state.connections[client.cid].account.name == "A"
+    assert client.server.connect().is_open  # it is not counted as one that has yet to log in
+    world.check()
+
+
+@pytest.mark.spec("client-protocol 1.1")
+def test_a_client_that_began_without_connect_may_still_log_in_and_fail() -> None:
+    client = World().server(authenticator=Anonymous()).connect()
+
+    client.send(b'PING\r\nCONNECT {"verbose":false,"user":"x"}\r\nPING\r\n')
+
+    assert client.take() == b"PONG\r\n" + DENIED
+
+
+@pytest.mark.spec("client-protocol 1.1")
+def test_a_client_that_begins_without_connect_is_refused_when_the_authenticator_says_so() -> None:
+    client = World().server(authenticator=Anonymous(refuses=True)).connect()
+
+    client.send(b"PING\r\n")
+
+    assert client.take() == DENIED
+    assert client.close_reason is CloseReason.AUTHENTICATION_FAILURE
+    assert client.server.state.authentication_failures == 1
 
 
 # -- SUB and UNSUB ---------------------------------------------------------------------------------

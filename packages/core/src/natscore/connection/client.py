@@ -11,13 +11,12 @@ processPong, setFirstPingTimer.
 
 from __future__ import annotations
 
-import base64
 import re
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from natscore import errors
-from natscore.authentication import Login, Refuse, Wait
+from natscore.authentication import Accept, Login, Refuse, Wait, nonce_text
 from natscore.connection.session import Phase, Timer
 from natscore.effects import Level, VerifyPassword
 from natscore.events import AttemptId
@@ -31,7 +30,6 @@ from natscore.wire.info import encode_info
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from natscore.authentication import Accept
     from natscore.connection.context import Context
     from natscore.connection.session import Session
     from natscore.events import ConnectionId
@@ -41,6 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "admit",
+    "admit_anonymous",
     "answer_ping",
     "as_wanted",
     "begin",
@@ -67,7 +66,7 @@ def greet(context: Context, session: Session) -> None:
     connection = session.connection
     nonce = ""
     if context.authenticator.checks_signatures:  # some clients take a nonce for a demand to sign it
-        nonce = base64.urlsafe_b64encode(session.nonce).rstrip(b"=").decode()
+        nonce = nonce_text(session.nonce)
     connection.outbox.write(encode_info(context.info, connection.cid, connection.remote.host, nonce=nonce))
 
 
@@ -128,10 +127,28 @@ def finish_login(context: Context, session: Session, matches: bool) -> Iterator[
     verdict, said = session.verdict
     session.attempt = session.verdict = None
     session.phase = Phase.AWAITING_CONNECT
-    if not matches:
+    if not matches or isinstance(verdict, Refuse):
         yield from _refuse(context, session, said)
         raise errors.authorization_violation()
     yield from _bind(context, session, verdict, said)
+
+
+def admit_anonymous(context: Context, session: Session) -> Iterator[Fact]:
+    """The first op is not CONNECT although a login is awaited: let in as the no_auth_user, or refused.
+
+    The options are the default ones, as on an open server (section 1.1).
+    """
+    connection = session.connection
+    said = connection.options
+    authenticator = context.authenticator
+    login = Login(context.at, connection.remote, said, session.nonce)
+    verdict = authenticator.authenticate(login) if authenticator.admits_anonymous else Refuse()
+    if not isinstance(verdict, Accept):
+        yield from _refuse(context, session, said)
+        raise errors.authorization_violation()
+    context.deadlines.cancel((connection.cid, Timer.LOGIN))
+    session.phase = Phase.ESTABLISHED
+    yield ClientConnected(connection.cid, verdict.account, said)
 
 
 def _refuse(context: Context, session: Session, said: ConnectOptions) -> Iterator[Fact]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from natscore.authentication import Accept
+    from natscore.authentication import Accept, Refuse
     from natscore.events import AttemptId, ConnectionId, Instant, TlsEstablished
     from natscore.facts import Fact
     from natscore.state import Connection
@@ -90,7 +90,7 @@ class Session:
         self.has_connected = False  # a CONNECT was accepted
         self.pong_sent = False  # the first PING after CONNECT has been answered
         self.attempt: AttemptId | None = None  # the login that is being verified
-        self.verdict: tuple[Accept, ConnectOptions] | None = None  # what it leads to
+        self.verdict: tuple[Accept | Refuse, ConnectOptions] | None = None  # what it leads to
         self.job: Iterator[Fact] | None = None  # the rest of an op that is too long for one turn
         self.waiting_turn = False  # parsed in a later turn: output was spent
         self.stalled = False  # a receiver is far behind: reading is paused for a moment

@@ -12,6 +12,9 @@ ops while a login is awaited.
 With TLS (`entrance.py`) a connection passes HANDSHAKING first, and before that may
 stand in AWAITING_HELLO or CHOOSING; no op is read there.
 
+Where clients that name nobody become some user, any other op is answered as if
+there had been such a CONNECT.
+
 On an open server a connection is ESTABLISHED at once, with the default options
 (client-protocol.md section 1).
 """
