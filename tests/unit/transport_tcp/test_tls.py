@@ -25,6 +25,8 @@ from natscore.options import MILLISECOND, SECOND, Options, TlsOptions
 from natscore.replay import replay
 from natscore.server import Server
 from natscore_tcp import Runtime, TlsAcceptor, TlsSettings, serve
+from natscore_tcp.filters import FilterError
+from natscore_tcp.tls import ANSWERS_MAX
 from tests.support.certificates import Authority
 from tests.unit.transport_tcp.machine import TIMEOUT_SECONDS
 
@@ -446,23 +448,41 @@ async def test_a_client_that_begins_no_handshake_sees_the_end_of_the_stream_afte
     assert closes(notes) == [CloseReason.TLS_HANDSHAKE]
 
 
-async def test_a_handshake_that_never_ends_is_closed_when_it_has_too_many_bytes(pair: Pair) -> None:
+async def test_a_handshake_that_never_ends_is_closed_long_before_its_timeout(pair: Pair) -> None:
     notes: list[Note] = []
-    empty_fragments = b"\x16\x03\x01\x00\x04\x01\x01\xff\xff"  # a hello of 131,071 bytes begins
+    begun = b"\x16\x03\x01\x00\x04\x01\xff\xff\xff"  # a hello of 16,777,215 bytes
 
     def dialogue(server: Running) -> bytes:
         with connected(server) as connection:
             connection.line()
             with contextlib.suppress(ConnectionError):
-                connection.socket.sendall(empty_fragments)
+                connection.socket.sendall(begun)
                 for _ in range(64):
                     connection.socket.sendall(b"\x16\x03\x01\x40\x00" + bytes(16_384))
             return connection.rest()
 
-    async with serving(pair, notes=notes) as server:
+    async with serving(pair, TlsOptions(timeout_ns=3600 * SECOND), notes=notes) as server:
         await run_sync(dialogue, server)
 
     assert closes(notes) == [CloseReason.TLS_HANDSHAKE]
+
+
+def test_answers_that_a_peer_does_not_take_are_bounded(authority: Authority, pair: Pair) -> None:
+    acceptor = TlsAcceptor(TlsSettings(cert_file=pair.cert_file, key_file=pair.key_file))
+    ours = acceptor.filter()
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    theirs = authority.client_context().wrap_bio(incoming, outgoing, server_hostname="localhost")
+    while not ours.is_open:  # two round trips
+        with contextlib.suppress(ssl.SSLWantReadError):
+            theirs.do_handshake()
+        list(ours.receive(memoryview(outgoing.read())))
+        incoming.write(ours.take())
+
+    ours.send(bytes(ANSWERS_MAX + 1))  # as key updates would, which Python cannot ask for
+    theirs.write(b"PING\r\n")
+
+    with pytest.raises(FilterError, match="answers wait for a peer that does not read"):
+        list(ours.receive(memoryview(outgoing.read())))
 
 
 async def refusal(server: Running, context: ssl.SSLContext) -> None:

@@ -4,7 +4,8 @@
 `TlsAcceptor` makes the one context of it. Everything that can be wrong with files
 and names is a ConfigError there, before anything listens. `TlsFilter` is one
 connection (`filters.py`); it makes nothing until the first bytes of the peer are
-there, so a flood of silent connections costs what plain ones do.
+there, so a flood of silent connections costs what plain ones do. OpenSSL bounds
+each message of a handshake (about 128 KiB) and their number.
 
 No session is resumed: each connection shows its certificate, and is judged by the
 settings of this moment. Renegotiation is refused, as by nats-server.
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 
 __all__ = ["TlsAcceptor", "TlsFilter", "TlsSettings"]
 
-HANDSHAKE_MAX: Final = 262_144  # bytes of a handshake; OpenSSL itself bounds each message of it
 ANSWERS_MAX: Final = 65_536  # of handshakes and key updates, for a peer that does not read them
 _SLICE: Final = 16_384  # of what was read; OpenSSL keeps a buffer as large as the largest one
 _HANDSHAKE_RECORD: Final = 0x16
@@ -134,7 +134,7 @@ class TlsAcceptor:
 class TlsFilter:
     """The server's side of one TLS connection."""
 
-    __slots__ = ("_acceptor", "_finished", "_incoming", "_object", "_outgoing", "_received", "has_ended",
+    __slots__ = ("_acceptor", "_finished", "_incoming", "_object", "_outgoing", "has_ended",
                  "is_open")  # fmt: skip
 
     def __init__(self, acceptor: TlsAcceptor) -> None:
@@ -144,7 +144,6 @@ class TlsFilter:
         self._incoming: ssl.MemoryBIO  # these three: from the first byte on
         self._outgoing: ssl.MemoryBIO
         self._object: ssl.SSLObject | None = None
-        self._received = 0  # of a handshake
         self._finished = False
 
     def receive(self, wire: memoryview) -> Iterator[memoryview]:
@@ -154,7 +153,7 @@ class TlsFilter:
         filled = 0
         for start in range(0, len(wire), _SLICE):
             incoming.write(wire[start : start + _SLICE])
-            if not self.is_open and not self._shake_hands(tls, len(wire[start : start + _SLICE])):
+            if not self.is_open and not self._shake_hands(tls):
                 continue
             # Asking for more than there is costs an exception, so look first.
             while incoming.pending or tls.pending():
@@ -223,11 +222,8 @@ class TlsFilter:
         self._object = self._acceptor.context.wrap_bio(self._incoming, self._outgoing, server_side=True)
         return self._object
 
-    def _shake_hands(self, tls: ssl.SSLObject, count: int) -> bool:
+    def _shake_hands(self, tls: ssl.SSLObject) -> bool:
         """Go on with the handshake. True: it is done. Raises FilterError."""
-        self._received += count
-        if self._received > HANDSHAKE_MAX:
-            raise FilterError(f"the handshake has more than {HANDSHAKE_MAX} bytes")
         try:
             tls.do_handshake()
         except ssl.SSLWantReadError:
