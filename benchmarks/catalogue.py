@@ -46,6 +46,10 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
     ),
     TrafficScenario(name="one-to-one-1k", title="1:1, 1 KiB", traffic=Traffic(payload_bytes=1024)),
     TrafficScenario(name="one-to-one-64k", title="1:1, 64 KiB", traffic=Traffic(payload_bytes=65_536)),
+    TrafficScenario(name="one-to-one-tls", title="1:1, 16 B, TLS", traffic=Traffic(), tls=True),
+    TrafficScenario(
+        name="one-to-one-1k-tls", title="1:1, 1 KiB, TLS", traffic=Traffic(payload_bytes=1024), tls=True
+    ),
     TrafficScenario(name="one-to-ten", title="1:10, 16 B", traffic=Traffic(subscribers=10)),
     TrafficScenario(
         name="one-to-ten-sids",

@@ -65,7 +65,7 @@ def _has_ceiling(scenario: Scenario) -> bool:
     """Whether a relay can stand for the server, and no other row has the same load."""
     match scenario:
         case TrafficScenario(traffic=traffic):
-            return not (scenario.journal or scenario.beside or traffic.sids_differ)
+            return not (scenario.journal or scenario.beside or traffic.sids_differ or scenario.tls)
         case RequestReply():
             return scenario.beside is None
         case RequestsInFlight() | ConnectionRate():

@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 import resource
 import socket
+import ssl
 import struct
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = [
     "CONNECT_LINE",
@@ -20,6 +24,8 @@ __all__ = [
 ]
 
 Address: TypeAlias = tuple[str, int]
+
+T = TypeVar("T")
 
 SILENCE_SECONDS: Final = 5.0
 """How long a server may do nothing while something is expected of it."""
@@ -52,10 +58,12 @@ def connect(
     address: Address,
     *subscribed: tuple[bytes, ...],
     timeout: float = SILENCE_SECONDS,
+    tls: bool = False,
 ) -> socket.socket:
     """A blocking socket that is logged in and subscribed; its server has answered a PING.
 
-    `subscribed` are the arguments of SUB lines.
+    `subscribed` are the arguments of SUB lines. With `tls` it is a socket of Python's
+    ssl that, when it is told not to block, refuses as a plain one does.
     """
     try:
         connection = socket.create_connection(address, timeout)
@@ -64,6 +72,8 @@ def connect(
     try:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         _read_line(connection, b"INFO ")
+        if tls:
+            connection = _load_context().wrap_socket(connection)
         connection.sendall(CONNECT_LINE)
         for start in range(0, max(len(subscribed), 1), SUBSCRIBED_AT_ONCE):
             some = subscribed[start : start + SUBSCRIBED_AT_ONCE]
@@ -82,6 +92,39 @@ def connect(
         connection.close()
         raise
     return connection
+
+
+def _load_context() -> ssl.SSLContext:
+    """Verifies nothing: what is measured is what the server does, and that is the same."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.sslsocket_class = _LoadSocket
+    return context
+
+
+class _LoadSocket(ssl.SSLSocket):
+    """A TLS socket that raises BlockingIOError where a plain one would.
+
+    It reads one record of 16 KiB at most, and leaves the others to the kernel, so readiness means
+    what it means for a plain one as long as what is read into has room for a record.
+    """
+
+    def send(self, *arguments: Any) -> int:
+        return _or_blocking(super().send, *arguments)
+
+    def recv(self, *arguments: Any) -> bytes:
+        return _or_blocking(super().recv, *arguments)
+
+    def recv_into(self, *arguments: Any) -> int:
+        return _or_blocking(super().recv_into, *arguments)
+
+
+def _or_blocking(act: Callable[..., T], *arguments: Any) -> T:
+    try:
+        return act(*arguments)
+    except (ssl.SSLWantReadError, ssl.SSLWantWriteError) as error:
+        raise BlockingIOError from error
 
 
 def _read_line(connection: socket.socket, wanted: bytes) -> None:

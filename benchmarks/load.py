@@ -100,16 +100,19 @@ def run_traffic(
     cpu_clock: Callable[[], float] = time.process_time,
     silence_seconds: float = SILENCE_SECONDS,
     build_seconds: float = BUILD_SECONDS_MAX,
+    tls: bool = False,
 ) -> list[TrafficTimes]:
     """Put `traffic` on the server at `address` in `passes`, in some of them with `beside` as company.
 
+    With `tls` the connections of the traffic are encrypted, and those of the company are not.
     `cpu_clock` reads the processor time of the server. `build_seconds` bounds the time until
     all are connected and subscribed. Raises RunFailure.
     """
     with ExitStack() as stack:
         start = stack.enter_context
-        receiving = start(Child(_receive, traffic, address, silence_seconds)) if traffic.subscribers else None
-        publishing = start(Child(_publish, traffic, address, silence_seconds))
+        load = (traffic, address, silence_seconds, tls)
+        receiving = start(Child(_receive, *load)) if traffic.subscribers else None
+        publishing = start(Child(_publish, *load))
         company = start(Child(keep_company, beside, address, silence_seconds)) if beside else None
         children = [child for child in (receiving, publishing, company) if child]
         answers(children, build_seconds)
@@ -162,7 +165,9 @@ class _Published:
 class _Publisher:
     """One publishing connection: where it is in its ring, and whether the server took everything."""
 
-    def __init__(self, traffic: Traffic, number: int, address: Address, silence_seconds: float) -> None:
+    def __init__(
+        self, traffic: Traffic, number: int, address: Address, silence_seconds: float, tls: bool
+    ) -> None:
         """Build the ring and connect."""
         ring = published_ring(traffic, number)
         per_message = len(ring) // traffic.ring_messages
@@ -182,7 +187,7 @@ class _Publisher:
         self.published = 0
         self.finishing = False
         self.done = True
-        self.connection = connect(address, timeout=silence_seconds)
+        self.connection = connect(address, timeout=silence_seconds, tls=tls)
         self.connection.setblocking(False)
 
     def begin(self, messages_max: int | None) -> None:
@@ -225,6 +230,8 @@ class _Publisher:
         """Take what the server says: a PONG when it took everything."""
         try:
             data = self.connection.recv(65_536)
+        except BlockingIOError:  # of a record of TLS only a part is here
+            return
         except OSError as error:
             raise self._closed(str(error)) from error
         if not data:
@@ -241,9 +248,9 @@ class _Publisher:
         return RunFailure(f"publishing connection closed after {self.published} messages: {why}")
 
 
-def _publish(traffic: Traffic, address: Address, silence_seconds: float, pipe: Pipe) -> None:
+def _publish(traffic: Traffic, address: Address, silence_seconds: float, tls: bool, pipe: Pipe) -> None:
     """The process of all publishers."""
-    publishers = [_Publisher(traffic, n, address, silence_seconds) for n in range(traffic.publishers)]
+    publishers = [_Publisher(traffic, n, address, silence_seconds, tls) for n in range(traffic.publishers)]
     pipe.send("ready")
     while True:
         pipe.send(_publish_pass(publishers, pipe.recv(), silence_seconds))
@@ -279,7 +286,7 @@ def _publish_pass(publishers: list[_Publisher], order: Pass, silence_seconds: fl
 # Receiving
 
 
-def _receive(traffic: Traffic, address: Address, silence_seconds: float, pipe: Pipe) -> None:
+def _receive(traffic: Traffic, address: Address, silence_seconds: float, tls: bool, pipe: Pipe) -> None:
     """The process of all subscribers."""
     allow_open_files(traffic.subscribers + SPARE_FILES)
     expected = _expected(traffic)
@@ -287,7 +294,7 @@ def _receive(traffic: Traffic, address: Address, silence_seconds: float, pipe: P
     connections = []
     for number in range(traffic.subscribers):
         asked = [(subject, *queue, sid) for subject, sid in subscriptions(traffic, number)]
-        connections.append(connect(address, *asked, timeout=silence_seconds))
+        connections.append(connect(address, *asked, timeout=silence_seconds, tls=tls))
         connections[-1].setblocking(False)
     pipe.send("ready")
     while True:
@@ -355,6 +362,8 @@ def _receive_pass(
 def _received(connection: socket.socket, into: memoryview, before: int) -> int:
     try:
         count = connection.recv_into(into)
+    except BlockingIOError:  # of a record of TLS only a part is here
+        return 0
     except OSError as error:
         raise RunFailure(
             f"subscribing connection closed after {before} bytes of messages: {error}"

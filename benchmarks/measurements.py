@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from tests.support.certificates import Authority
 from tests.support.servers import RunningServer, ServerProgram, start
 
 from benchmarks.client import RunFailure, allow_open_files, connect
@@ -97,7 +98,7 @@ def _measure_traffic(scenario: TrafficScenario, program: ServerProgram) -> Figur
     if scenario.beside:
         passes += [Pass(scenario.seconds, in_company=True), Pass(scenario.seconds)]
     clients = scenario.traffic.publishers + scenario.traffic.subscribers
-    with _running(program, journal=scenario.journal, clients=clients) as server:
+    with _running(program, journal=scenario.journal, tls=scenario.tls, clients=clients) as server:
         _, *measured = run_traffic(
             scenario.traffic,
             _address(server),
@@ -105,6 +106,7 @@ def _measure_traffic(scenario: TrafficScenario, program: ServerProgram) -> Figur
             beside=scenario.beside,
             cpu_clock=partial(cpu_seconds, server.pid),
             silence_seconds=scenario.silence_seconds,
+            tls=scenario.tls,
         )
     if not scenario.beside:
         return _rate(measured[0])
@@ -333,11 +335,18 @@ def _address(server: RunningServer) -> Address:
 
 
 @contextlib.contextmanager
-def _running(program: ServerProgram, *, journal: bool = False, clients: int = 0) -> Iterator[RunningServer]:
+def _running(
+    program: ServerProgram, *, journal: bool = False, tls: bool = False, clients: int = 0
+) -> Iterator[RunningServer]:
     """The server, allowed to have so many clients, and a check that it still runs at the end."""
     allow_open_files(clients + SPARE_FILES)
     with tempfile.TemporaryDirectory(prefix="natscore-bench-") as directory:
-        flags = ("--journal", str(Path(directory, "journal"))) if journal and program.kind == "ours" else ()
+        flags: tuple[str, ...] = ()
+        if journal and program.kind == "ours":
+            flags = ("--journal", str(Path(directory, "journal")))
+        if tls:
+            pair = Authority(Path(directory)).issue()
+            flags += ("--tlscert", pair.cert_file, "--tlskey", pair.key_file)
         with start(program, *flags, directory=Path(directory)) as server:
             yield server
             if (code := server.process.poll()) is not None:

@@ -92,6 +92,8 @@ class TrafficScenario:
     seconds: float = 1.2
     journal: bool = False
     """Whether our server records; others run as always."""
+    tls: bool = False
+    """Whether the server requires TLS, and the load speaks it."""
     beside: Beside | None = None
     silence_seconds: float = SILENCE_SECONDS
     """How long a connection may hear nothing: longer where a server is busy with others for so long."""

@@ -104,10 +104,15 @@ def test_a_flag_that_does_not_parse_gives_one_line_and_2(words: list[str], line:
         (["here"], 'unrecognized command: "here"'),
         (["-T", "false"], 'unrecognized command: "false"'),
         (["\x1b[2J"], r'unrecognized command: "\x1b[2J"'),
-        (["--tls"], "--tls is not supported yet"),
         (["-sl", "reload"], "-sl is not supported yet"),
         (["-c", "none.conf"], "open none.conf: no such file or directory"),
         (["-t"], "must specify [-c, --config] option to check configuration file syntax"),
+        (["--tls"], "TLS Server certificate must be present and valid"),
+        (["--tlscert", "a.pem"], "TLS Server private key must be present and valid"),
+        (
+            ["--tlscert", "nope.pem", "--tlskey", "nope.key"],
+            "error parsing X509 certificate/key pair: open nope.pem: no such file or directory",
+        ),
         (["-js"], "-js is not supported yet"),
         (["--log_size_limit", "5"], "--log_size_limit is not supported yet"),
         (["-p", "65536"], "port is 65536; a port is -1 (any free one) or 0 to 65535"),
@@ -127,10 +132,11 @@ def test_what_cannot_be_gives_one_line_and_1(words: list[str], line: str) -> Non
 
 
 @pytest.mark.spec("operations 1.5")
-def test_what_is_refused_starts_nothing_and_writes_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("refused", [["-js"], ["--tlscert", "nope.pem", "--tlskey", "nope.key"]])
+def test_what_is_refused_starts_nothing_and_writes_nothing(tmp_path: Path, refused: list[str]) -> None:
     files = ("-P", str(tmp_path / "pid"), "-l", str(tmp_path / "log"), "--journal", str(tmp_path / "journal"))
 
-    done = run("-a", "127.0.0.1", "-p", "-1", *files, "--ports_file_dir", str(tmp_path), "--tls")
+    done = run("-a", "127.0.0.1", "-p", "-1", *files, "--ports_file_dir", str(tmp_path), *refused)
 
     assert done.returncode == 1
     assert list(tmp_path.iterdir()) == []

@@ -241,15 +241,15 @@ TEXTS_FOR_LATER: Final = {
     "maximum account active connections exceeded": "limits of accounts are a later issue",
     'Permissions Violation for Subscription to "S"': "permissions are a later issue",
     'Permissions Violation for Subscription to "S" (sid "N")': "reload and permissions are later issues",
-    "Secure Connection - TLS Required": "TLS is a later issue",
-    "Connection throttling is active. Please try again later.": "TLS is a later issue",
+    "Secure Connection - TLS Required": "nobody ever sees it (tests/unit/core/connection/test_entrance.py)",
+    "Connection throttling is active. Please try again later.": "needs certificates (.../test_entrance.py)",
     "attempted to connect to route port": "routes are a later issue",
     "attempted to connect to leaf node port": "leaf nodes are a later issue",
     "attempted to connect to gateway port": "gateways are a later issue",
 }
 
 REASONS_FOR_LATER: Final = {
-    "TLS Handshake Failure": "TLS is a later issue",
+    "TLS Handshake Failure": "needs certificates (test_tls.py, beside this)",
     "Incorrect Port": "there is one listener only, until routes, gateways and leaf nodes come",
     "Maximum Account Connections Exceeded": "limits of accounts are a later issue",
     "Maximum Subscriptions Exceeded": "limits that change under a connection come with reload",

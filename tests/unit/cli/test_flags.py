@@ -30,6 +30,7 @@ SHELL_DESTINATIONS = {
     *("log_file", "log_time", "log_utc", "log_format", "debug"),
     *("trace_verbose", "debug_trace", "debug_trace_verbose"),
     *("help", "version", "config", "check"),
+    *("tls_cert_file", "tls_key_file", "tls_verify", "tls_ca_file"),
 }
 
 
@@ -88,6 +89,7 @@ def test_the_help_keeps_the_order_of_the_groups() -> None:
         "Logging Options:",
         "JetStream Options:",
         "Authorization Options:",
+        "TLS Options:",
         "Common Options:",
     ]
 

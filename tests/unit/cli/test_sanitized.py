@@ -67,6 +67,12 @@ def test_a_read_waits_until_the_line_that_it_begins_is_whole() -> None:
     assert (first.waits, second.waits, third.waits) == (0, 0, 0)
 
 
+def test_what_follows_the_beginning_of_a_tls_handshake_is_read_as_what_was_decrypted() -> None:
+    written = sanitized(b"\x16\x03\x01hello", b"PUB foo 5\r\nhello\r\n", b"\x16 is no handshake here\r\n")
+
+    assert written == [b"\x16xxxxxxx", b"PUB foo 5\r\nxxxxx\r\n", b"x" * 22 + b"\r\n"]
+
+
 def test_a_line_without_an_end_is_not_waited_for_for_ever() -> None:
     stream = Stream(StandIns())
 

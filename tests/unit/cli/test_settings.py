@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from natscore.effects import Level
-from natscore.options import Options
+from natscore.options import SECOND, Options, TlsOptions
 from natscore_cli.arguments import StartRefused, parse
 from natscore_cli.settings import LogSettings, Settings, resolve
+from natscore_tcp import TlsSettings
 
 GIBIBYTE = 1 << 30
 
@@ -147,10 +148,42 @@ def test_what_clients_are_told_is_unicode(flag: str, name: str) -> None:
 
 
 def test_what_is_not_built_is_refused_by_name() -> None:
-    assert refusal("--tls") == "--tls is not supported yet"
-    assert refusal("--tlscert", "a", "--tlskey", "b") == "--tlscert, --tlskey are not supported yet"
+    assert refusal("-m", "8222", "--profile", "9") == "-m, --profile are not supported yet"
     assert refusal("-sl", "reload") == "-sl is not supported yet"
     assert refusal("-js") == "-js is not supported yet"
+
+
+@pytest.mark.spec("operations 1.2")
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (("--tls",), "TLS Server certificate must be present and valid"),
+        (("--tlsverify",), "TLS Server certificate must be present and valid"),
+        (("--tlskey", "key.pem"), "TLS Server certificate must be present and valid"),
+        (("--tlscert", "cert.pem"), "TLS Server private key must be present and valid"),
+    ],
+)
+def test_tls_needs_a_certificate_and_its_key(words: tuple[str, ...], text: str) -> None:
+    assert refusal(*words) == text
+
+
+@pytest.mark.spec("operations 1.2", "client-protocol 11:authorization.timeout")
+def test_a_certificate_and_its_key_are_enough_for_tls() -> None:
+    chosen = settings("--tlscert", "cert.pem", "--tlskey", "key.pem", "--tlsverify", "--tlscacert", "ca.pem")
+
+    assert chosen.tls == TlsSettings(cert_file="cert.pem", key_file="key.pem", ca_file="ca.pem", verify=True)
+    assert chosen.options.tls == TlsOptions(verify=True)
+    assert chosen.options.auth_timeout_ns == 3 * SECOND
+    assert settings("--tlscert", "c", "--tlskey", "k", "--auth_timeout", "9s").options.auth_timeout_ns == (
+        9 * SECOND
+    )
+
+
+def test_tls_can_be_switched_off() -> None:
+    chosen = settings("--tlscert", "cert.pem", "--tls=false")
+
+    assert (chosen.tls, chosen.options.tls) == (None, None)
+    assert chosen.options.auth_timeout_ns == 2 * SECOND
 
 
 @pytest.mark.parametrize("variant", "abxy")

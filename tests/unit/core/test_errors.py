@@ -102,7 +102,7 @@ def test_reasons_are_spelled_as_monitoring_shows_them() -> None:
         "Slow Consumer (Write Deadline)", "Write Error", "Read Error", "Parse Error", "Stale Connection",
         "Protocol Violation", "Bad Client Protocol Version", "Maximum Connections Exceeded",
         "Maximum Message Payload Exceeded", "Maximum Control Line Exceeded", "Server Shutdown",
-        "No Responders Requires Headers",
+        "No Responders Requires Headers", "TLS Handshake Failure",
         # ours
         "Internal Error", "Slow Consumer (Memory)", "Maximum Unauthenticated Connections Exceeded",
     }  # fmt: skip
@@ -115,7 +115,15 @@ def test_only_slow_and_broken_connections_are_closed_without_a_flush() -> None:
         CloseReason.SLOW_CONSUMER_DEADLINE,
         CloseReason.WRITE_ERROR,
         CloseReason.READ_ERROR,
+        CloseReason.TLS_HANDSHAKE,
         CloseReason.MEMORY,
+    }
+
+
+def test_the_close_after_a_failed_handshake_is_no_reset_though_nothing_is_flushed() -> None:
+    assert not CloseReason.TLS_HANDSHAKE.flushes
+    assert {reason for reason in CloseReason if reason.resets} == {
+        reason for reason in CloseReason if not reason.flushes and reason is not CloseReason.TLS_HANDSHAKE
     }
 
 

@@ -14,6 +14,7 @@ from natscore.events import (
     Address,
     AttemptId,
     BytesReceived,
+    Certificate,
     ConnectionClosed,
     ConnectionId,
     ConnectionKind,
@@ -27,6 +28,8 @@ from natscore.events import (
     PeerClosing,
     ServerStarted,
     ShutdownRequested,
+    TlsEstablished,
+    TlsFailed,
     TurnGranted,
     WriteBlocked,
     WriteProgressed,
@@ -61,6 +64,16 @@ EVENTS: Final[list[Event]] = [
     TurnGranted(at=AT),
     DialFailed(at=AT, attempt=AttemptId(7), error="connection refused: ü"),
     PasswordVerified(at=AT, attempt=AttemptId(7), cid=CID, matches=True),
+    TlsEstablished(at=AT, cid=CID, version="1.3", cipher="TLS_AES_128_GCM_SHA256"),
+    TlsEstablished(
+        at=AT, cid=CID, version="1.2", cipher="TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
+        peer=Certificate(
+            subject=((("C", "US"), ("O", "Ä")), (("CN", "bob"),)), emails=("a@b",), dns_names=(),
+            uris=("u:1", "u:2"),
+            key_sha256="00" * 32, sha256="ff" * 32,
+        ),
+    ),
+    TlsFailed(at=AT, cid=CID, error="EOF"),
     ShutdownRequested(at=AT),
 ]  # fmt: skip
 

@@ -53,13 +53,13 @@ def ports_file_path(directory: str) -> str:
     return os.path.join(directory, f"nats-server_{os.getpid()}.ports")
 
 
-def write_ports_file(path: str, clients: Iterable[Address]) -> None:
+def write_ports_file(path: str, clients: Iterable[Address], scheme: str = "nats") -> None:
     """Write `path` so that whoever sees it sees all of it. Raises OSError."""
     beside = f"{path}.new"
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, PORTS_FILE_MODE)
     try:
         with open(descriptor, "wb") as file:
-            file.write(ports_document(clients).encode())
+            file.write(ports_document(clients, scheme).encode())
         os.replace(beside, path)
     except OSError:
         with contextlib.suppress(OSError):
@@ -67,7 +67,7 @@ def write_ports_file(path: str, clients: Iterable[Address]) -> None:
         raise
 
 
-def ports_document(clients: Iterable[Address]) -> str:
+def ports_document(clients: Iterable[Address], scheme: str = "nats") -> str:
     """One JSON object in one line: for each kind of listener, the URLs it can be reached at.
 
     A listener on all interfaces is listed once for each address of the machine.
@@ -75,7 +75,7 @@ def ports_document(clients: Iterable[Address]) -> str:
     import json
 
     urls = [
-        f"nats://[{host}]:{address.port}" if ":" in host else f"nats://{host}:{address.port}"
+        f"{scheme}://[{host}]:{address.port}" if ":" in host else f"{scheme}://{host}:{address.port}"
         for address in clients
         for host in _reachable_hosts(address.host)
     ]

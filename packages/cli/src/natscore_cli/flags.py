@@ -194,6 +194,19 @@ GROUPS: Final = {
         Flag(("pass",), Kind.CREDENTIAL, "password", "<password>", "Password that clients must log in with"),
         Flag(("auth",), Kind.CREDENTIAL, "token", "<token>", "Token that clients must log in with"),
     ),
+    "TLS Options": (
+        Flag(
+            ("tls",), Kind.SWITCH, "tls",
+            help="Require TLS; the other flags of TLS do too",
+        ),
+        Flag(("tlscert",), Kind.TEXT, "tls_cert_file", "<file>", "Certificate of the server"),
+        Flag(("tlskey",), Kind.TEXT, "tls_key_file", "<file>", "Private key of the certificate"),
+        Flag(("tlsverify",), Kind.SWITCH, "tls_verify", help="Require certificates of clients"),
+        Flag(
+            ("tlscacert",), Kind.TEXT, "tls_ca_file", "<file>",
+            "Authorities of clients (default: those of the system)",
+        ),
+    ),
     "Common Options": (
         Flag(("h", "help"), Kind.SWITCH, "help", help="Show this text"),
         Flag(("v", "version"), Kind.SWITCH, "version", help="Show the version"),
@@ -209,11 +222,6 @@ UNLISTED: Final = (
     _refused(Kind.TEXT, "r", "remote_syslog"),
     _refused(Kind.INTEGER, "log_size_limit"),
     _refused(Kind.SWITCH, "js", "jetstream"),
-    _refused(Kind.SWITCH, "tls"),
-    _refused(Kind.TEXT, "tlscert"),
-    _refused(Kind.TEXT, "tlskey"),
-    _refused(Kind.TEXT, "tlscacert"),
-    _refused(Kind.SWITCH, "tlsverify"),
     _refused(Kind.TEXT, "routes"),
     _refused(Kind.TEXT, "cluster", "cluster_listen"),
     _refused(Kind.TEXT, "cluster_name"),

@@ -20,6 +20,7 @@ import anyio
 
 from natscore.effects import Level, Note
 from natscore.errors import ConfigError
+from natscore.events import ConnectionKind
 from natscore.journal import Recorder
 from natscore.server import Server
 from natscore_cli.arguments import StartRefused
@@ -36,7 +37,14 @@ from natscore_cli.logs import Log, Sink, is_character_device, open_log_file
 from natscore_cli.machine import raise_descriptor_limit
 from natscore_cli.signals import NAMES, STOPPING, SUPPORTED_LATER, end_at_once_on_another
 from natscore_cli.version import VERSION
-from natscore_tcp import ListenError, Runtime, TransportSettings, backend_options, choose_executor
+from natscore_tcp import (
+    ListenError,
+    Runtime,
+    TlsAcceptor,
+    TransportSettings,
+    backend_options,
+    choose_executor,
+)
 
 if TYPE_CHECKING:
     import signal
@@ -56,6 +64,7 @@ _FATAL: Final = 1  # exit code
 def serve(settings: Settings, signals: SignalsBeforeStart) -> int:
     """Run a server until a signal ends it. Returns the exit code. Raises StartRefused."""
     options = _loop_options(settings)
+    tls = _tls_acceptor(settings)
     _occupy_standard_descriptors()
     raise_descriptor_limit()
     try:
@@ -66,7 +75,7 @@ def serve(settings: Settings, signals: SignalsBeforeStart) -> int:
         text = os_error_text("open", settings.log.file or "", error)
         print(f"{when} error opening file: {text}", file=sys.stderr)
         return _FATAL
-    with contextlib.closing(log), _Serving(settings, log, signals) as serving:
+    with contextlib.closing(log), _Serving(settings, log, signals, tls) as serving:
         try:
             return anyio.run(serving.run, backend=settings.backend, backend_options=options)
         except Exception as error:
@@ -84,6 +93,13 @@ def _loop_options(settings: Settings) -> dict[str, object]:
             raise StartRefused("trio is not installed; install natscore-transport-tcp[trio]")
     try:
         return backend_options(settings.backend, settings.uvloop)
+    except ConfigError as error:
+        raise StartRefused(str(error)) from error
+
+
+def _tls_acceptor(settings: Settings) -> TlsAcceptor | None:
+    try:
+        return TlsAcceptor(settings.tls) if settings.tls is not None else None
     except ConfigError as error:
         raise StartRefused(str(error)) from error
 
@@ -106,10 +122,13 @@ def _open_log(settings: LogSettings) -> Log:
 class _Serving:
     """One server with its files. A context manager that closes what it opened."""
 
-    def __init__(self, settings: Settings, log: Log, signals: SignalsBeforeStart) -> None:
+    def __init__(
+        self, settings: Settings, log: Log, signals: SignalsBeforeStart, tls: TlsAcceptor | None
+    ) -> None:
         self._settings = settings
         self._log = log
         self._signals = signals
+        self._tls = tls
         self._ports_file: str | None = None
         self._journal: int | None = None
 
@@ -117,7 +136,12 @@ class _Serving:
         self._executor = choose_executor()
         self._server = Server(self._settings.options, data_plane=self._executor.make)
         shell = self._recorder() or self._server
-        self._runtime = Runtime(shell, note=self._log, settings=TransportSettings(tune_gc=True))
+        self._runtime = Runtime(
+            shell,
+            note=self._log,
+            settings=TransportSettings(tune_gc=True),
+            tls={ConnectionKind.CLIENT: self._tls} if self._tls is not None else None,
+        )
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -136,6 +160,8 @@ class _Serving:
                     options = self._settings.options
                     address = await self._runtime.listen(options.host, options.port)
                     self._note("listening_for_clients", address=address)
+                    if self._tls is not None:
+                        self._note("tls_required_for_clients")
                     self._write_ports_file(address)
                     self._note("server_ready")
                     await self._until_told_to_stop(received)
@@ -213,7 +239,7 @@ class _Serving:
             return
         path = self._ports_file = ports_file_path(self._settings.ports_file_dir)
         try:
-            write_ports_file(path, [clients])
+            write_ports_file(path, [clients], "nats" if self._tls is None else "tls")
         except OSError as error:
             text = os_error_text("open", error.filename or path, error)
             self._note("ports_file_failed", Level.ERROR, path=path, error=text)

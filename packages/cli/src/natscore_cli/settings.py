@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
 from natscore.effects import Level
 from natscore.errors import ConfigError
-from natscore.options import Options
+from natscore.options import SECOND, Options, TlsOptions
 from natscore_cli.arguments import StartRefused
 from natscore_cli.redaction import escaped
+from natscore_tcp.tls import TlsSettings
 
 if TYPE_CHECKING:
     from natscore_cli.arguments import Given, Value
@@ -62,6 +63,7 @@ class Settings:
     journal_size_max: int = JOURNAL_SIZE_MAX
     ignored_flags: tuple[str, ...] = ()
     configuration: Configuration | None = None
+    tls: TlsSettings | None = None  # what `options.tls` needs in the shell
 
 
 def resolve(given: Given, *, memory_bytes: int, file: FileSettings | None = None) -> Settings:
@@ -92,8 +94,9 @@ def resolve(given: Given, *, memory_bytes: int, file: FileSettings | None = None
     backend: Literal["asyncio", "trio"] = chosen("backend", "asyncio")
     if backend == "trio" and chosen("uvloop", False):
         raise StartRefused("--uvloop and --backend trio exclude each other")
+    tls = _tls(values)
     return Settings(
-        options=_options(values, memory_bytes=memory_bytes, debug=debug, trace=trace),
+        options=_options(values, memory_bytes=memory_bytes, debug=debug, trace=trace, tls=tls),
         log=LogSettings(
             file=chosen("log_file", None),
             format=chosen("log_format", "text"),
@@ -112,6 +115,28 @@ def resolve(given: Given, *, memory_bytes: int, file: FileSettings | None = None
         configuration=(
             None if file is None else Configuration(path=file.path, digest=file.digest, ignored=file.ignored)
         ),
+        tls=tls,
+    )
+
+
+_TLS_FLAGS: Final = ("tls", "tls_cert_file", "tls_key_file", "tls_verify", "tls_ca_file")
+_LOGIN_AFTER_TLS_NS: Final = 1 * SECOND  # more than the handshake may take (configuration.md, section 6)
+
+
+def _tls(values: dict[str, Value]) -> TlsSettings | None:
+    """What the flags say of TLS. Any of them asks for it, but `--tls=false` does not. Raises StartRefused."""
+    if values.get("tls") is False or not any(values.get(name) for name in _TLS_FLAGS):
+        return None
+    cert_file, key_file = str(values.get("tls_cert_file", "")), str(values.get("tls_key_file", ""))
+    if not cert_file:
+        raise StartRefused("TLS Server certificate must be present and valid")
+    if not key_file:
+        raise StartRefused("TLS Server private key must be present and valid")
+    return TlsSettings(
+        cert_file=cert_file,
+        key_file=key_file,
+        ca_file=str(values.get("tls_ca_file", "")),
+        verify=bool(values.get("tls_verify", False)),
     )
 
 
@@ -152,17 +177,23 @@ _UNLIMITED: Final = {
 _FIELDS: Final = frozenset(field.name for field in fields(Options))
 
 
-def _options(values: dict[str, Value], *, memory_bytes: int, debug: bool, trace: bool) -> Options:
+def _options(
+    values: dict[str, Value], *, memory_bytes: int, debug: bool, trace: bool, tls: TlsSettings | None
+) -> Options:
     settings: dict[str, object] = {
         "memory_max": max(memory_bytes // 2, 1),
         "fast_producer_stall": not values.get("no_fast_producer_stall", False),
         "headers": not values.get("no_header_support", False),
     }
     for name, value in values.items():
-        if name not in _FIELDS or (name in _ZERO_IS_DEFAULT and value == 0):
+        if name not in _FIELDS or name == "tls" or (name in _ZERO_IS_DEFAULT and value == 0):
             continue
         unlimited = _UNLIMITED.get(name)
         settings[name] = value if unlimited is None or int(value) >= 0 else unlimited
+    if tls is not None:
+        options = TlsOptions(verify=tls.verify)
+        settings["tls"] = options
+        settings.setdefault("auth_timeout_ns", options.timeout_ns + _LOGIN_AFTER_TLS_NS)
     settings["trace"] = trace
     settings["note_level"] = Level.TRACE if trace else Level.DEBUG if debug else Level.INFO
     try:

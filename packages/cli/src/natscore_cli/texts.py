@@ -194,6 +194,7 @@ _ROWS: Final[dict[str, str | Callable[[Fields], str]]] = {
     "option_ignored": "{option} has no effect: {reason}",
     "journal_started": "Recording every event, credentials and payloads included, to {path}",
     "listening_for_clients": "Listening for client connections on {address}",
+    "tls_required_for_clients": "TLS required for client connections",
     "server_ready": "Server is ready",
     # what ends a start
     "listen_failed": 'Error listening on port: {address}, "{error}"',
@@ -220,6 +221,10 @@ _ROWS: Final[dict[str, str | Callable[[Fields], str]]] = {
     "subscription_violation": _subscription_violation,
     "subscription_refused": "Subscription refused: {text}",
     "slow_consumer": "Slow Consumer Detected: {detail}",
+    "tls_established": "TLS handshake complete, TLS version {version}, cipher suite {cipher}",
+    "tls_handshake_failed": "TLS handshake error: {error}",
+    "tls_handshake_timeout": "TLS handshake timeout",
+    "tls_rate_limited": "Rejected {rejected} connections due to TLS rate limiting",
     "ping_timer": "Client Ping Timer",
     "memory_limit_cut": (
         "Closed for holding {pending} bytes, the most of all; together they held {total} (memory_max {limit})"

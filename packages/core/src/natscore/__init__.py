@@ -14,6 +14,7 @@ from natscore.effects import (
     Note,
     PauseReading,
     ResumeReading,
+    StartTls,
     VerifyPassword,
 )
 from natscore.errors import (
@@ -28,6 +29,7 @@ from natscore.events import (
     Address,
     AttemptId,
     BytesReceived,
+    Certificate,
     ConnectionClosed,
     ConnectionId,
     ConnectionKind,
@@ -41,17 +43,20 @@ from natscore.events import (
     PeerClosing,
     ServerStarted,
     ShutdownRequested,
+    TlsEstablished,
+    TlsFailed,
     TurnGranted,
     WriteBlocked,
     WriteProgressed,
 )
-from natscore.options import Options
+from natscore.options import Options, TlsOptions
 from natscore.server import Server
 
 __all__ = [
     "Address",
     "AttemptId",
     "BytesReceived",
+    "Certificate",
     "Close",
     "CloseReason",
     "ConfigError",
@@ -79,6 +84,10 @@ __all__ = [
     "Server",
     "ServerStarted",
     "ShutdownRequested",
+    "StartTls",
+    "TlsEstablished",
+    "TlsFailed",
+    "TlsOptions",
     "TurnGranted",
     "UsageError",
     "VerifyPassword",

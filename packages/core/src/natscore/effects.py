@@ -29,6 +29,7 @@ __all__ = [
     "Note",
     "PauseReading",
     "ResumeReading",
+    "StartTls",
     "VerifyPassword",
 ]
 
@@ -81,6 +82,18 @@ class ResumeReading:
 
 
 @value
+class StartTls:
+    """Be the server of a TLS handshake. Answered by TlsEstablished or TlsFailed, unless the connection ends.
+
+    What the outbox holds when this is returned goes in plain before it; nothing
+    is added to it until the answer.
+    """
+
+    cid: ConnectionId
+    received: bytes = field(default=b"", repr=False)  # of the handshake, and fed as BytesReceived before
+
+
+@value
 class VerifyPassword:
     """Compare a password with a hash, off the loop. Answered by PasswordVerified."""
 
@@ -104,4 +117,4 @@ class Note:
     fields: dict[str, object]
 
 
-Effect: TypeAlias = Dial | Close | PauseReading | ResumeReading | VerifyPassword | Continue | Note
+Effect: TypeAlias = Dial | Close | PauseReading | ResumeReading | StartTls | VerifyPassword | Continue | Note

@@ -37,6 +37,7 @@ class CloseReason(enum.Enum):
     SLOW_CONSUMER_DEADLINE = "Slow Consumer (Write Deadline)"
     WRITE_ERROR = "Write Error"
     READ_ERROR = "Read Error"
+    TLS_HANDSHAKE = "TLS Handshake Failure"
     PARSE_ERROR = "Parse Error"
     STALE_CONNECTION = "Stale Connection"
     PROTOCOL_VIOLATION = "Protocol Violation"
@@ -55,6 +56,11 @@ class CloseReason(enum.Enum):
         """Whether queued output is offered to the peer before the close."""
         return self not in _UNFLUSHED
 
+    @property
+    def resets(self) -> bool:
+        """Whether the close is abrupt. After a handshake that failed it is not: a TLS alert tells why."""
+        return self in _UNFLUSHED and self is not CloseReason.TLS_HANDSHAKE
+
 
 _UNFLUSHED: Final = frozenset(
     {
@@ -62,6 +68,7 @@ _UNFLUSHED: Final = frozenset(
         CloseReason.SLOW_CONSUMER_DEADLINE,
         CloseReason.WRITE_ERROR,
         CloseReason.READ_ERROR,
+        CloseReason.TLS_HANDSHAKE,
         CloseReason.MEMORY,
     }
 )
@@ -157,6 +164,16 @@ def connections_exceeded() -> Violation:
 def unauthenticated_exceeded() -> Violation:
     """Ours: too many connections of one address that did not log in."""
     return Violation("maximum unauthenticated connections exceeded", CloseReason.ADDRESS_LIMIT)
+
+
+def tls_required() -> Violation:
+    """The TLS handshake took too long. Its reason flushes nothing, so the peer sees the end of the stream."""
+    return Violation("Secure Connection - TLS Required", CloseReason.TLS_HANDSHAKE)
+
+
+def throttled() -> Violation:
+    """Too many TLS handshakes in a second."""
+    return Violation("Connection throttling is active. Please try again later.", CloseReason.MAX_CONNECTIONS)
 
 
 def stale_connection() -> Violation:

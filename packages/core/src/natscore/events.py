@@ -22,6 +22,7 @@ __all__ = [
     "Address",
     "AttemptId",
     "BytesReceived",
+    "Certificate",
     "ConnectionClosed",
     "ConnectionId",
     "ConnectionKind",
@@ -35,6 +36,8 @@ __all__ = [
     "PeerClosing",
     "ServerStarted",
     "ShutdownRequested",
+    "TlsEstablished",
+    "TlsFailed",
     "TurnGranted",
     "WriteBlocked",
     "WriteProgressed",
@@ -86,6 +89,20 @@ class Address:
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@value
+class Certificate:
+    """What the certificate of a peer says, once it was verified."""
+
+    # The name, part by part in the order of the certificate. A part is one or more pairs of an attribute
+    # and its value; an attribute is the short name of RFC 4514 (`CN`), or numbers with dots.
+    subject: tuple[tuple[tuple[str, str], ...], ...]
+    emails: tuple[str, ...]  # these three: its alternative names, by kind
+    dns_names: tuple[str, ...]
+    uris: tuple[str, ...]
+    key_sha256: str  # of the SubjectPublicKeyInfo in DER, in lower-case hex
+    sha256: str  # of the whole certificate
 
 
 @keyword_value
@@ -197,6 +214,26 @@ class PasswordVerified:
 
 
 @keyword_value
+class TlsEstablished:
+    """The answer to StartTls: from now on the bytes of this connection are decrypted by the shell."""
+
+    at: Instant
+    cid: ConnectionId
+    version: str  # "1.2" or "1.3"
+    cipher: str  # its IANA name
+    peer: Certificate | None = None  # verified; None: none was asked for
+
+
+@keyword_value
+class TlsFailed:
+    """The other answer to StartTls. The connection is still there, for Close to end."""
+
+    at: Instant
+    cid: ConnectionId
+    error: str
+
+
+@keyword_value
 class ShutdownRequested:
     """Close every connection; the shell has closed the listeners."""
 
@@ -215,5 +252,7 @@ Event: TypeAlias = (
     | TurnGranted
     | DialFailed
     | PasswordVerified
+    | TlsEstablished
+    | TlsFailed
     | ShutdownRequested
 )

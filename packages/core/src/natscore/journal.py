@@ -31,13 +31,14 @@ from natscore.events import (
     Address,
     AttemptId,
     BytesReceived,
+    Certificate,
     ConnectionClosed,
     ConnectionId,
     ConnectionKind,
     Instant,
     PeerClosing,
 )
-from natscore.options import Options
+from natscore.options import Options, TlsOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -58,7 +59,7 @@ _ENUMS: Final[dict[str, type[enum.Enum]]] = {"kind": ConnectionKind, "why": Peer
 _EVENTS: Final = {
     name: getattr(event_types, name)
     for name in event_types.__all__
-    if is_dataclass(getattr(event_types, name)) and name not in ("Address", "Instant")
+    if is_dataclass(getattr(event_types, name)) and name not in ("Address", "Certificate", "Instant")
 }
 
 
@@ -169,9 +170,16 @@ def _plain(value: object) -> object:
         return [value.host, value.port]
     if isinstance(value, bytes):
         return value.hex()
+    if isinstance(value, Certificate):
+        return asdict(value)
     if isinstance(value, enum.Enum):
         return value.name
     return value
+
+
+def _frozen(value: Any) -> Any:
+    """Tuples for lists, all the way down."""
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
 
 
 def _decode_event(kind: bytes, body: bytes) -> Event:
@@ -187,6 +195,8 @@ def _decode_event(kind: bytes, body: bytes) -> Event:
             document[key] = Address(*value)
         elif key in _ENUMS:
             document[key] = _ENUMS[key][value]
+        elif key == "peer" and value is not None:
+            document[key] = Certificate(**{name: _frozen(member) for name, member in value.items()})
         elif key == "nonce":
             document[key] = bytes.fromhex(value)
         elif key == "cid":
@@ -214,8 +224,11 @@ def read_journal(read: Callable[[int], bytes]) -> tuple[Options, Iterator[tuple[
         if len(line) > 65_536:
             raise JournalError("the line of options has no end")
     try:
-        options = Options(**orjson.loads(line))
-    except (orjson.JSONDecodeError, TypeError, ConfigError) as error:
+        document = orjson.loads(line)
+        if document.get("tls") is not None:
+            document["tls"] = TlsOptions(**document["tls"])
+        options = Options(**document)
+    except (orjson.JSONDecodeError, AttributeError, TypeError, ConfigError) as error:
         raise JournalError(f"the line of options cannot be read: {error}") from error
     return options, _read_records(read)
 

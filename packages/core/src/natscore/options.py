@@ -14,10 +14,38 @@ from typing import Final
 from natscore.effects import Level
 from natscore.errors import ConfigError
 
-__all__ = ["MILLISECOND", "SECOND", "Options"]
+__all__ = ["MILLISECOND", "SECOND", "Options", "TlsOptions"]
 
 MILLISECOND: Final = 1_000_000
 SECOND: Final = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TlsOptions:
+    """What the core knows of TLS (configuration.md 5.6). Certificates and ciphers are the shell's."""
+
+    required: bool = True  # `allow_non_tls` is its opposite: a client may also stay plain
+    verify: bool = False  # clients are asked for a certificate; INFO says so
+    timeout_ns: int = 2 * SECOND  # from the start of a handshake to its end
+    # `handshake_first`. None: INFO comes first, in plain. 0: the handshake comes first, and is required.
+    # Above: the server waits so long for a client that begins with a handshake, and then sends INFO.
+    first_ns: int | None = None
+    handshakes_per_second_max: int = 0  # `connection_rate_limit`; 0: no limit
+
+    def __post_init__(self) -> None:
+        if self.timeout_ns <= 0:
+            raise ConfigError(f"the timeout of TLS is {self.timeout_ns} ns; it must be above 0")
+        if self.first_ns is not None and self.first_ns < 0:
+            raise ConfigError(f"handshake_first is {self.first_ns} ns; it must not be negative")
+        if self.handshakes_per_second_max < 0:
+            raise ConfigError(
+                f"connection_rate_limit is {self.handshakes_per_second_max}; it is a number a second, or 0"
+            )
+
+    @property
+    def is_required(self) -> bool:
+        """Whether no client may stay plain."""
+        return self.required or self.first_ns == 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +81,8 @@ class Options:
     password: str = field(default="", repr=False)
     token: str = field(default="", repr=False)
     auth_timeout_ns: int = 2 * SECOND
+
+    tls: TlsOptions | None = None  # of client connections; None: they are plain
 
     # what is noted and traced; the log itself is the shell's
     note_level: int = Level.TRACE  # notes of a lower level are not made

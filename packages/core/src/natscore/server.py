@@ -25,6 +25,7 @@ from natscore import errors
 from natscore.authentication import authenticator_for
 from natscore.connection import client
 from natscore.connection.context import Context
+from natscore.connection.entrance import Entrance
 from natscore.connection.lifecycle import Lifecycle
 from natscore.connection.pressure import Pressure
 from natscore.connection.session import Phase, Session, Timer
@@ -46,6 +47,8 @@ from natscore.events import (
     PasswordVerified,
     ServerStarted,
     ShutdownRequested,
+    TlsEstablished,
+    TlsFailed,
     TurnGranted,
     WriteBlocked,
     WriteProgressed,
@@ -75,9 +78,6 @@ REACTORS: Final[tuple[Callable[[State, Fact], None], ...]] = (tell_links,)
 
 _DEADLINES_MAX: Final = 1_024  # timers handled in one event; what is left is due at once
 
-_SNIPPET_MAX: Final = 32  # bytes of what broke the rules, in a note
-_NOTED_ALREADY: Final = (CloseReason.AUTHENTICATION_FAILURE, CloseReason.AUTHENTICATION_TIMEOUT)
-
 
 class Server:
     """One NATS server without I/O.
@@ -104,14 +104,14 @@ class Server:
         self._facts = facts
         self._events = 0
         self._has_started = False
-        self._context: Context  # this and the next three: from ServerStarted on
+        self._context: Context  # this and the next four: from ServerStarted on
         self._plane: DataPlane
         self._lifecycle: Lifecycle
         self._pressure: Pressure
+        self._entrance: Entrance
         self._refused: set[ConnectionId] = set()  # of a kind that this server does not take
         self._deadlines: Deadlines[tuple[ConnectionId, Timer]] = Deadlines()
         self._continue_asked = False
-        self._shutting_down = False
         self._dispatch: dict[type[object], Callable[..., None]] = {
             ListenerOpened: self._listener_opened,
             ConnectionOpened: self._connection_opened,
@@ -123,6 +123,7 @@ class Server:
             TurnGranted: self._turn_granted,
             DialFailed: self._dial_failed,
             PasswordVerified: self._password_verified,
+            **dict.fromkeys((TlsEstablished, TlsFailed), lambda event: self._entrance.answered(event)),
             ShutdownRequested: self._shutdown_requested,
         }
         self._expired: dict[Timer, Callable[[Session], None]] = {
@@ -130,6 +131,7 @@ class Server:
             Timer.PING: lambda session: client.ping_timer(self._context, session),
             Timer.WRITE: lambda session: self._pressure.expired(session),
             Timer.STALL: self._stall_expired,
+            Timer.TLS: lambda session: self._entrance.expired(session),
         }
 
     # -- what a shell calls ------------------------------------------------------------------------
@@ -205,6 +207,7 @@ class Server:
         self._context = Context(options, state, self._authenticator, self._deadlines, entropy, info, event.at)
         self._lifecycle = Lifecycle(self._context, self._settle)
         self._pressure = Pressure(self._context, self._lifecycle, self._settle)
+        self._entrance = Entrance(self._context, self._lifecycle)
         self._has_started = True
 
     def _listener_opened(self, event: ListenerOpened) -> None:
@@ -222,18 +225,13 @@ class Server:
             return
         session = self._lifecycle.open(event, self._authenticator.requires_login)
         context.note_of(session, Level.DEBUG, "client_connection_created")
-        self._guard(session, self._admit)
-
-    def _admit(self, session: Session) -> None:
-        client.greet(self._context, session)
-        if self._shutting_down:
-            self._lifecycle.end(session, CloseReason.SERVER_SHUTDOWN)
-        else:
-            client.admit(self._context, session, self._lifecycle.anonymous(session))
+        self._guard(session, self._entrance.admit)
 
     def _bytes_received(self, event: BytesReceived) -> None:
         session = self._known(event.cid)
-        if session is None or session.phase is Phase.CLOSING:
+        if session is None:
+            return
+        if session.phase is not Phase.ESTABLISHED and not self._entrance.passes(session, event.data):
             return
         source = session.connection.source
         source.feed(event.data)
@@ -271,9 +269,11 @@ class Server:
             key = self._deadlines.due(event.at.monotonic_ns)
             if key is None:
                 return
-            session = self._lifecycle.sessions.get(key[0])
-            if session is not None:
-                self._guard(session, self._expired[key[1]])
+            cid, timer = key
+            if timer is Timer.TLS_RATE:
+                self._entrance.report_rejected()
+            elif (session := self._lifecycle.sessions.get(cid)) is not None:
+                self._guard(session, self._expired[timer])
 
     def _turn_granted(self, event: TurnGranted) -> None:
         self._continue_asked = False
@@ -301,7 +301,7 @@ class Server:
         self._guard(session, go_on)
 
     def _shutdown_requested(self, event: ShutdownRequested) -> None:
-        self._shutting_down = True
+        self._entrance.is_shut = True
         for session in list(self._lifecycle.sessions.values()):
             self._lifecycle.end(session, CloseReason.SERVER_SHUTDOWN)
 
@@ -429,15 +429,7 @@ class Server:
             if violation.wire_text is not None:
                 outbox.write(b"-ERR '" + violation.wire_text + b"'\r\n")
             if violation.reason is not None:
-                if violation.reason not in _NOTED_ALREADY:
-                    self._context.note_of(
-                        session,
-                        Level.DEBUG if violation.reason is CloseReason.STALE_CONNECTION else Level.ERROR,
-                        "client_violation",
-                        text=violation.wire_text or b"",
-                        reason=violation.reason,
-                        snippet=session.connection.source.peek(_SNIPPET_MAX),
-                    )
+                self._context.note_violation(session, violation)
                 self._lifecycle.end(session, violation.reason)
         except StateCorruptedError:
             raise

@@ -16,6 +16,7 @@ from natscore_tcp.contract import (
 from natscore_tcp.executor import Executor, choose_executor
 from natscore_tcp.runtime import Runtime
 from natscore_tcp.serve import Running, serve, serve_in_thread
+from natscore_tcp.tls import TlsAcceptor, TlsSettings
 
 __all__ = [
     "BackendName",
@@ -27,6 +28,8 @@ __all__ = [
     "Runtime",
     "ServerLike",
     "Shell",
+    "TlsAcceptor",
+    "TlsSettings",
     "TransportSettings",
     "backend_options",
     "choose_executor",

@@ -22,13 +22,14 @@ import platform
 import secrets
 from collections import deque
 from contextlib import ExitStack, asynccontextmanager, contextmanager
+from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 from anyio import create_task_group
 
-from natscore.effects import Close, Continue, Dial, Level, Note, PauseReading, ResumeReading
+from natscore.effects import Close, Continue, Dial, Level, Note, PauseReading, ResumeReading, StartTls
 from natscore.errors import CloseReason
 from natscore.events import (
     Address,
@@ -39,6 +40,7 @@ from natscore.events import (
     ListenerOpened,
     ServerStarted,
     ShutdownRequested,
+    TlsFailed,
     TurnGranted,
     WriteBlocked,
 )
@@ -62,6 +64,7 @@ if TYPE_CHECKING:
     from natscore.events import AttemptId, Event
     from natscore_tcp.backend import Backend
     from natscore_tcp.contract import Clock, OutboxLike, Performer, ServerLike
+    from natscore_tcp.tls import TlsAcceptor
 
 __all__ = ["Runtime"]
 
@@ -80,6 +83,8 @@ class Runtime:
         note: takes every Note, of the server and of the transport.
         clock: tells the instant of each event.
         settings: the deadlines of the transport.
+        tls: who performs StartTls, by the kind of connection. It may be changed at any time: connections
+            that are there keep what they have.
     """
 
     def __init__(
@@ -90,11 +95,13 @@ class Runtime:
         note: Callable[[Note], object] = unheard,
         clock: Clock = now,
         settings: TransportSettings | None = None,
+        tls: Mapping[ConnectionKind, TlsAcceptor] | None = None,
     ) -> None:
         self.server: Final = server
         self.settings: Final = settings if settings is not None else TransportSettings()
         self.now: Final = clock
         self.note: Final = note
+        self.tls: Final = dict(tls or {})
         self.failure: Exception | None = None  # why the server stopped by itself
         self.events_handled = 0
         self._performers: dict[type[object], Performer] = {Dial: dial, **(performers or {})}
@@ -104,6 +111,7 @@ class Runtime:
             Note: note,
             PauseReading: self._pause_reading,
             ResumeReading: self._resume_reading,
+            StartTls: self._start_tls,
             **dict.fromkeys(self._performers, self._start_performer),
         }
         self._streams: dict[ConnectionId, Stream] = {}
@@ -115,7 +123,7 @@ class Runtime:
         self._refused: deque[OutboxLike] = deque()  # the kernel refused some, and the server was not told yet
         self._feeding = False
         self._ended = False  # nothing is fed any more
-        self._flushing: list[Stream] = []  # streams that this turn ends
+        self._after_writing: list[Callable[[], None]] = []  # what waits for the outboxes of this turn
         self._alarm = Alarm(server, self.feed, clock)
         self._emptied: anyio.Event | None = None  # while stopping: the last connection is gone
         self._group: TaskGroup
@@ -214,8 +222,8 @@ class Runtime:
                     stream = streams.get(outbox.cid)
                     if stream is not None and not stream.blocked and not stream.offer(outbox):
                         self._refused.append(outbox)
-                if self._flushing:
-                    self._finish_flushes()
+                if self._after_writing:
+                    self._act_after_writing()
                 following = self._next_event() if self._refused or self._events else None
         except Exception as bug:
             self._fail(bug)
@@ -249,7 +257,7 @@ class Runtime:
     ) -> None:
         """Take over a connected, non-blocking socket, by `attempt` the one that this Dial asked for."""
         cid = ConnectionId(next(self._cids))
-        stream = self._streams[cid] = Stream(self, connected, cid)
+        stream = self._streams[cid] = Stream(self, connected, cid, kind)
         stream.resume()
         self.feed(
             ConnectionOpened(
@@ -277,14 +285,24 @@ class Runtime:
             return
         if effect.flush:
             stream.begin_flush(hurried=effect.reason is CloseReason.SERVER_SHUTDOWN)
-            self._flushing.append(stream)
+            self._after_writing.append(stream.finish_flush)
         else:
             stream.abort()
 
-    def _finish_flushes(self) -> None:
-        flushing, self._flushing = self._flushing, []
-        for stream in flushing:
-            stream.finish_flush()
+    def _start_tls(self, effect: StartTls) -> None:
+        stream = self._streams.get(effect.cid)
+        if stream is None:
+            return
+        acceptor = self.tls.get(stream.kind)
+        if acceptor is None:
+            self.feed(TlsFailed(at=self.now(), cid=effect.cid, error="the transport has no certificate"))
+            return
+        self._after_writing.append(partial(stream.start_filter, acceptor.filter(), effect.received))
+
+    def _act_after_writing(self) -> None:
+        acts, self._after_writing = self._after_writing, []
+        for act in acts:
+            act()
 
     def _pause_reading(self, effect: PauseReading) -> None:
         if (stream := self._streams.get(effect.cid)) is not None:

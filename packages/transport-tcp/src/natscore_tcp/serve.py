@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from anyio.from_thread import start_blocking_portal
 
-from natscore.events import Address
+from natscore.errors import ConfigError
+from natscore.events import Address, ConnectionKind
 from natscore.server import Server
 from natscore_tcp.backend import backend_options
 from natscore_tcp.contract import unheard
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from natscore.options import Options
     from natscore_tcp.backend import BackendName
     from natscore_tcp.contract import Performer, TransportSettings
+    from natscore_tcp.tls import TlsAcceptor
 
 __all__ = ["Running", "serve", "serve_in_thread"]
 
@@ -53,8 +55,10 @@ class Running:
 
     @property
     def url(self) -> str:
-        """Where clients connect, as `nats://host:port`."""
-        return f"nats://{Address(self.host, self.port)}"
+        """Where clients connect, as `nats://host:port`, or `tls://host:port` where that is required."""
+        tls = self.server.options.tls
+        scheme = "tls" if tls is not None and tls.is_required else "nats"
+        return f"{scheme}://{Address(self.host, self.port)}"
 
 
 @asynccontextmanager
@@ -67,6 +71,7 @@ async def serve(
     performers: Mapping[type[Any], Performer] | None = None,
     note: Callable[[Note], object] = unheard,
     settings: TransportSettings | None = None,
+    tls: TlsAcceptor | None = None,
 ) -> AsyncIterator[Running]:
     """Run a server while the block runs, on the event loop that runs the block.
 
@@ -78,14 +83,19 @@ async def serve(
         performers: as of `Runtime`.
         note: takes what the server has to say; by default nobody does.
         settings: deadlines of the transport.
+        tls: the certificate and what else TLS needs, where `options` have it.
 
     Raises:
         ListenError: the address cannot be bound.
+        ConfigError: one of `options` and `tls` has TLS, and the other has not.
     """
+    if (tls is None) != (options is None or options.tls is None):
+        raise ConfigError("TLS needs both: Options(tls=TlsOptions(...)) and a TlsAcceptor")
     executor = choose_executor()
     note(executor.note)
     server = Server(options, data_plane=executor.make, authenticator=authenticator)
-    runtime = Runtime(server, performers=performers, note=note, settings=settings)
+    acceptors = {ConnectionKind.CLIENT: tls} if tls is not None else None
+    runtime = Runtime(server, performers=performers, note=note, settings=settings, tls=acceptors)
     async with runtime.running():
         address = await runtime.listen(host, port)
         yield Running(address.host, address.port, server, runtime)
@@ -103,6 +113,7 @@ def serve_in_thread(
     performers: Mapping[type[Any], Performer] | None = None,
     note: Callable[[Note], object] = unheard,
     settings: TransportSettings | None = None,
+    tls: TlsAcceptor | None = None,
 ) -> Iterator[Running]:
     """The same, in a thread with an event loop of its own, for callers that have none.
 
@@ -117,6 +128,7 @@ def serve_in_thread(
             performers=performers,
             note=note,
             settings=settings,
+            tls=tls,
         )
         with portal.wrap_async_context_manager(serving) as running:
             yield running

@@ -9,8 +9,9 @@ and PEER_DONE each have a deadline, so a peer cannot keep a connection alive tha
 is over.
 
 Writing is direct: `offer` gives an outbox to the kernel, and only what the kernel
-refuses makes the stream wait for writability. All bytes in and out pass `_read`
-and `_write`; TLS and WebSocket frames will stand there.
+refuses makes the stream wait for writability. A connection with a filter (TLS) is
+read by `_readable_filtered` and written by its `FilteredSocket`; a plain one pays
+for that one look whether it has one.
 """
 
 from __future__ import annotations
@@ -21,13 +22,16 @@ import socket
 import struct
 from typing import TYPE_CHECKING, Final
 
+from natscore.effects import Level, Note
 from natscore.events import BytesReceived, ConnectionClosed, PeerClosing, WriteProgressed
 from natscore_tcp.backend import Served
 from natscore_tcp.contract import READ_MAX
+from natscore_tcp.filters import FilteredSocket, FilterError
 
 if TYPE_CHECKING:
-    from natscore.events import ConnectionId
+    from natscore.events import ConnectionId, ConnectionKind
     from natscore_tcp.contract import Block, OutboxLike, Shell
+    from natscore_tcp.filters import Filter
 
 __all__ = ["LARGE_BLOCK", "URGENT_MAX", "WRITE_MAX", "Stream", "gathered"]
 
@@ -59,6 +63,7 @@ class Stream:
     """A connection of one server. Created for a connected, non-blocking socket."""
 
     __slots__ = (
+        "_filtered",
         "_had_plenty",
         "_hurried",
         "_outbox",
@@ -67,11 +72,15 @@ class Stream:
         "_socket",
         "blocked",
         "cid",
+        "kind",
         "state",
     )
 
-    def __init__(self, shell: Shell, connected: socket.socket, cid: ConnectionId) -> None:
+    def __init__(
+        self, shell: Shell, connected: socket.socket, cid: ConnectionId, kind: ConnectionKind
+    ) -> None:
         self.cid: Final = cid
+        self.kind: Final = kind
         self.state = State.OPEN
         self.blocked = False  # the kernel refused bytes; writability is awaited
         self._shell = shell
@@ -80,6 +89,7 @@ class Stream:
         self._reading = False
         self._had_plenty = False  # the last read took more than a request has
         self._hurried = False  # do not linger for a peer that has nothing on its way
+        self._filtered: FilteredSocket | None = None  # None: plain
 
     def __repr__(self) -> str:
         return f"<Stream {self.cid} {self.state.name}{' blocked' if self.blocked else ''}>"
@@ -90,7 +100,8 @@ class Stream:
         """Read, from now on. Reading twice is reading."""
         if self.state is State.OPEN and not self._reading:
             self._reading = True
-            self._shell.backend.start_reading(self._socket, self._readable)
+            ready = self._readable if self._filtered is None else self._readable_filtered
+            self._shell.backend.start_reading(self._socket, ready)
 
     def pause(self) -> None:
         """Do not read until `resume`; the kernel then slows the peer down."""
@@ -116,17 +127,113 @@ class Stream:
             # what is left of a row of full reads is little too, and no request
             is_urgent = not had_plenty and count <= URGENT_MAX and shell.passed_on(self.cid)
             return Served.URGENT if is_urgent else None
+        self._end_input()
+        return None
+
+    def _end_input(self) -> None:
+        """The peer sends no more."""
         if self.blocked:
             self.pause()
             self.state = State.PEER_DONE
             self._end_within(self._shell.settings.flush_deadline_ns)
         else:
             self._lose(PeerClosing.END_OF_STREAM)
-        return None
 
     def _read(self, into: memoryview) -> int:
         """How many bytes have come; none: the peer sends no more. Raises OSError."""
         return self._socket.recv_into(into)
+
+    # -- the filter --------------------------------------------------------------------------------
+
+    def start_filter(self, first: Filter, received: bytes) -> None:
+        """Let a filter stand between the outbox and the socket; `received` are wire bytes read before.
+
+        Called after the outboxes of this turn were written: what was in this one
+        went in plain.
+        """
+        if self.state is not State.OPEN:
+            return
+        self._filtered = FilteredSocket(first)
+        if self._reading:
+            self._shell.backend.start_reading(self._socket, self._readable_filtered)
+        if self.blocked:  # a few hundred bytes of INFO, by a kernel that has room for thousands
+            self._fail_filter("the peer does not read")
+        elif received:
+            self._take_wire(memoryview(received))
+
+    def _readable_filtered(self) -> Served | None:
+        shell = self._shell
+        try:
+            count = self._read(shell.read_buffer)
+        except (BlockingIOError, InterruptedError):
+            return None
+        except OSError:
+            self._lose(PeerClosing.READ_ERROR)
+            return None
+        if not count:
+            if self._filtered is not None and self._filtered.filter.is_open:
+                self._note("end_without_notice")
+            self._end_input()
+            return None
+        self._take_wire(shell.read_buffer[:count])
+        had_plenty, self._had_plenty = self._had_plenty, count > URGENT_MAX
+        if count == READ_MAX:
+            return Served.BULK
+        is_urgent = not had_plenty and count <= URGENT_MAX and shell.passed_on(self.cid)
+        return Served.URGENT if is_urgent else None
+
+    def _take_wire(self, wire: memoryview) -> None:
+        """Feed what a filter makes of wire bytes, and write what it answers by itself."""
+        shell, filtered = self._shell, self._filtered
+        assert filtered is not None
+        was_open = filtered.filter.is_open
+        try:
+            for plain in filtered.filter.receive(wire):
+                if not was_open:
+                    was_open = self._tell_open(filtered.filter)
+                shell.feed(BytesReceived(at=shell.now(), cid=self.cid, data=plain))
+                if self.state is not State.OPEN:
+                    return
+            if filtered.filter.is_open and not was_open:
+                self._tell_open(filtered.filter)
+            if self.state is State.OPEN and not self.blocked and not filtered.write(self._socket):
+                shell.backend.start_writing(self._socket, self._write_answers)
+        except OSError:
+            self._lose(PeerClosing.WRITE_ERROR)
+        except FilterError as error:
+            self._fail_filter(str(error))
+        else:
+            if filtered.filter.has_ended and self.state is State.OPEN:
+                self._end_input()
+
+    def _tell_open(self, opened: Filter) -> bool:
+        self._shell.feed(opened.opened(self._shell.now(), self.cid))
+        return True
+
+    def _write_answers(self) -> None:
+        """The kernel has room for what the filter answered by itself: a handshake, not an outbox."""
+        assert self._filtered is not None
+        try:
+            if self._filtered.write(self._socket):
+                self._shell.backend.stop_writing(self._socket)
+        except OSError:
+            self._lose(PeerClosing.WRITE_ERROR)
+
+    def _fail_filter(self, error: str) -> None:
+        """The peer broke the protocol of the filter. After a failed handshake the server ends it all."""
+        assert self._filtered is not None
+        shell = self._shell
+        failed = self._filtered.filter
+        if failed.is_open:
+            self._note("broken", error=error)
+            self._lose(PeerClosing.READ_ERROR)
+            return
+        self.pause()
+        shell.feed(failed.failed(shell.now(), self.cid, error))
+
+    def _note(self, what: str, **fields: object) -> None:
+        fields = {"cid": self.cid, "kind": self.kind, **fields}
+        self._shell.note(Note(Level.DEBUG, f"filter_{what}", fields))
 
     # -- writing -----------------------------------------------------------------------------------
 
@@ -138,7 +245,7 @@ class Stream:
         try:
             if self._write(outbox):
                 return True
-        except OSError:
+        except (OSError, FilterError):
             self._lose(PeerClosing.WRITE_ERROR)
             return True  # nothing is waited for
         self.blocked = True
@@ -152,7 +259,7 @@ class Stream:
         before = outbox.size
         try:
             written = self._write(outbox)
-        except OSError:
+        except (OSError, FilterError):
             self._lose(PeerClosing.WRITE_ERROR)
             return
         if written:
@@ -161,7 +268,7 @@ class Stream:
             self._outbox = None
         if self.state is State.FLUSHING:
             if written:
-                self._half_close()
+                self._end_output()
             return
         if outbox.size != before:
             shell = self._shell
@@ -170,8 +277,10 @@ class Stream:
             self._lose(PeerClosing.END_OF_STREAM)
 
     def _write(self, outbox: OutboxLike) -> bool:
-        """Write until the outbox is empty (True) or the kernel refuses (False). Raises OSError."""
+        """Write until the outbox is empty (True) or the kernel refuses. Raises OSError, FilterError."""
         sock = self._socket
+        if self._filtered is not None:
+            return self._filtered.write(sock, outbox)
         try:
             left = outbox.size
             while left:
@@ -205,10 +314,10 @@ class Stream:
         """Everything that this connection will ever be sent has been offered once."""
         if self.state is not State.FLUSHING:  # the peer was quicker
             return
-        if self.blocked:
+        if not self.blocked:
+            self._end_output()
+        if self.state is State.FLUSHING:
             self._end_within(self._shell.settings.flush_deadline_ns)
-        else:
-            self._half_close()
 
     def abort(self) -> None:
         """The server ends this connection now. The kernel drops what it holds for it: the peer is reset."""
@@ -218,6 +327,21 @@ class Stream:
     def drop(self) -> None:
         """Close the socket and feed nothing: the server itself is over."""
         self._close()
+
+    def _end_output(self) -> None:
+        """Everything is with the kernel, or with the filter, which says that it was all."""
+        self.blocked = False
+        if self._filtered is not None:
+            try:
+                if not self._filtered.finish(self._socket):
+                    self.blocked = True
+                    self._shell.backend.start_writing(self._socket, self._end_output)
+                    return
+            except (OSError, FilterError):
+                self._finish(PeerClosing.FINISHED)
+                return
+            self._shell.backend.stop_writing(self._socket)
+        self._half_close()
 
     def _half_close(self) -> None:
         """Tell the peer that this was all, and read on for a while.
@@ -269,6 +393,9 @@ class Stream:
             why = PeerClosing.END_OF_STREAM
         elif self.state in (State.FLUSHING, State.LINGERING):
             why = PeerClosing.FINISHED
+        if self._filtered is not None and self.state is not State.LINGERING:
+            with contextlib.suppress(OSError, FilterError):
+                self._filtered.finish(self._socket)
         self._finish(why)
 
     def _finish(self, why: PeerClosing) -> None:

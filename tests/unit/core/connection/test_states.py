@@ -13,6 +13,9 @@ from natscore.testing import World
 @pytest.mark.spec("client-protocol 1")
 def test_the_table_says_what_is_legal_in_each_state() -> None:
     assert {phase: set(row) for phase, row in CLIENT_LIFETIME.items()} == {
+        Phase.AWAITING_HELLO: set(),
+        Phase.CHOOSING: set(),
+        Phase.HANDSHAKING: set(),
         Phase.AWAITING_CONNECT: {b"CONNECT"},
         Phase.VERIFYING: set(),
         Phase.ESTABLISHED: {b"CONNECT", b"SUB", b"UNSUB", b"PING", b"PONG", b"INFO"},

@@ -25,6 +25,7 @@ from natscore_cli.redaction import is_secret
 __all__ = ["Chunk", "StandIns", "Stream"]
 
 _MASK: Final = b"x"
+_HANDSHAKE: Final = b"\x16"  # how a client begins TLS, where the server lets it choose
 _LETTERS: Final = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 _DOCUMENT: Final = re.compile(rb"(CONNECT|INFO)[ \t]*", re.IGNORECASE)
 _PUBLISH: Final = re.compile(rb"H?PUB[ \t]", re.IGNORECASE)
@@ -76,10 +77,15 @@ class Stream:
         self._payload = 0  # bytes of payload still to come
         self._line_end = b""  # what must follow the payload
         self._lost = False
+        self._has_begun = False
 
     def take(self, data: bytes) -> Chunk:
         """The next read, to be rewritten in place; final when it waits for nothing."""
         chunk = Chunk(data)
+        if not self._has_begun and data[:1] == _HANDSHAKE:  # what follows it is decrypted
+            _mask(chunk, 1, len(data))
+            return chunk
+        self._has_begun = True
         position = 0
         while position < len(data):
             if self._lost:

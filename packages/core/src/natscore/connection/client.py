@@ -44,6 +44,7 @@ __all__ = [
     "admit_anonymous",
     "answer_ping",
     "as_wanted",
+    "begin",
     "change_subscriptions",
     "connect",
     "end_exhausted",
@@ -72,20 +73,28 @@ def greet(context: Context, session: Session) -> None:
 
 
 def admit(context: Context, session: Session, anonymous: int) -> None:
-    """Refuse one client too many, and start its timers.
+    """Refuse one client too many.
 
     `anonymous` is how many connections from its address have not logged in, itself included.
     """
     options = context.options
     if context.state.open_connections > options.max_connections:
         raise errors.connections_exceeded()
+    most = options.unauthenticated_per_address_max
+    if most and session.connection.awaits_login and anonymous > most:
+        raise errors.unauthenticated_exceeded()
+
+
+def begin(context: Context, session: Session) -> None:
+    """Read ops from now on, and start the timers; with TLS that is after the handshake."""
+    options = context.options
     cid = session.connection.cid
     now = context.at.monotonic_ns
-    if session.phase is Phase.AWAITING_CONNECT:
-        most = options.unauthenticated_per_address_max
-        if most and anonymous > most:
-            raise errors.unauthenticated_exceeded()
+    if session.connection.awaits_login:
+        session.phase = Phase.AWAITING_CONNECT
         context.deadlines.set((cid, Timer.LOGIN), now + options.auth_timeout_ns)
+    else:
+        session.phase = Phase.ESTABLISHED
     context.deadlines.set((cid, Timer.PING), now + options.ping_interval_ns)
 
 

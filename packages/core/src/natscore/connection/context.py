@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from natscore.effects import Level, Note
+from natscore.errors import CloseReason
 
 if TYPE_CHECKING:
     from natscore.authentication import Authenticator
@@ -12,12 +13,20 @@ if TYPE_CHECKING:
     from natscore.deadlines import Deadlines
     from natscore.effects import Effect
     from natscore.entropy import Entropy
+    from natscore.errors import Violation
     from natscore.events import Instant
     from natscore.options import Options
     from natscore.state import State
     from natscore.wire.info import ServerInfo
 
 __all__ = ["Context"]
+
+_SNIPPET_MAX: Final = 32  # bytes of what broke the rules, in a note
+_NOTED_ALREADY: Final = (
+    CloseReason.AUTHENTICATION_FAILURE,
+    CloseReason.AUTHENTICATION_TIMEOUT,
+    CloseReason.TLS_HANDSHAKE,
+)
 
 _NOTE_COST: Final = 32_768  # what a note weighs in a turn: a shell may render and write it at once
 
@@ -75,4 +84,17 @@ class Context:
                     **fields,
                 },
             )
+        )
+
+    def note_violation(self, session: Session, violation: Violation) -> None:
+        """The same, about what ends a connection, unless that was noted where it was found."""
+        if violation.reason in _NOTED_ALREADY:
+            return
+        self.note_of(
+            session,
+            Level.DEBUG if violation.reason is CloseReason.STALE_CONNECTION else Level.ERROR,
+            "client_violation",
+            text=violation.wire_text or b"",
+            reason=violation.reason,
+            snippet=session.connection.source.peek(_SNIPPET_MAX),
         )

@@ -112,7 +112,7 @@ class Lifecycle:
         if not reason.flushes:
             connection.outbox.discard()
         if not session.gone:
-            context.effects.append(Close(connection.cid, reason, flush=reason.flushes))
+            context.effects.append(Close(connection.cid, reason, flush=not reason.resets))
         self.holdings.set(connection.cid, connection.outbox.size if connection.outbox.blocked else 0)
         session.job = None
         if session.waiting_turn or not _leaves_work(session):
@@ -125,7 +125,8 @@ class Lifecycle:
     def lose(self, session: Session, why: PeerClosing) -> None:
         """The transport of a connection is closed; its outbox has nowhere to go."""
         session.gone = True
-        self.end(session, _CLOSED_BY_PEER[why])
+        unfinished = session.phase is Phase.HANDSHAKING
+        self.end(session, CloseReason.TLS_HANDSHAKE if unfinished else _CLOSED_BY_PEER[why])
         session.connection.outbox.discard()
         self.holdings.set(session.connection.cid, 0)
         if not _leaves_work(session):

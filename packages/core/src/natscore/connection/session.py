@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from natscore.authentication import Accept, Refuse
-    from natscore.events import AttemptId, ConnectionId, Instant
+    from natscore.events import AttemptId, ConnectionId, Instant, TlsEstablished
     from natscore.facts import Fact
     from natscore.state import Connection
     from natscore.wire.connect import ConnectOptions
@@ -20,6 +20,9 @@ __all__ = ["TIMERS", "Phase", "Session", "Timer", "TimerKey"]
 class Phase(enum.Enum):
     """Where a connection stands (client-protocol.md section 1)."""
 
+    AWAITING_HELLO = "waiting for a TLS handshake that comes before INFO"
+    CHOOSING = "waiting for the first byte, which says whether to begin TLS"
+    HANDSHAKING = "waiting for the TLS handshake"
     AWAITING_CONNECT = "awaiting CONNECT"
     VERIFYING = "waiting for the authenticator"
     ESTABLISHED = "established"
@@ -36,12 +39,15 @@ class Timer(enum.IntEnum):
     PING = enum.auto()
     WRITE = enum.auto()
     STALL = enum.auto()
+    TLS = enum.auto()
+    TLS_RATE = enum.auto()  # of the server, not of a connection
 
 
 TimerKey: TypeAlias = "tuple[ConnectionId, Timer]"
 """A deadline's name."""
 
-TIMERS: Final = tuple(Timer)
+TIMERS: Final = tuple(timer for timer in Timer if timer is not Timer.TLS_RATE)
+"""Those of one connection."""
 
 
 class Session:
@@ -64,6 +70,7 @@ class Session:
         "rtt_at_ns",
         "rtt_ns",
         "stalled",
+        "tls",
         "traced",
         "verdict",
         "waiting_turn",
@@ -91,6 +98,7 @@ class Session:
         self.write_mark = 0  # what the kernel must have taken before the write deadline
         self.traced = 0  # bytes of the outbox that the trace has shown
         self.gone = False  # the transport is closed
+        self.tls: TlsEstablished | None = None  # None: plain
 
     @property
     def halted(self) -> bool:

@@ -5,8 +5,12 @@ and HPUB are not here: the data plane performs them, and hands over nothing but
 ops while a login is awaited.
 
     accepted ──► AWAITING_CONNECT ──CONNECT──► ESTABLISHED ──► CLOSING
-                        │                          ▲
-                        └──CONNECT──► VERIFYING ───┘   (accepted with a password hash)
+       │            ▲   │                          ▲
+       │            │   └──CONNECT──► VERIFYING ───┘   (accepted with a password hash)
+       └──TLS───────┘
+
+With TLS (`entrance.py`) a connection passes HANDSHAKING first, and before that may
+stand in AWAITING_HELLO or CHOOSING; no op is read there.
 
 Where clients that name nobody become some user, any other op is answered as if
 there had been such a CONNECT.
@@ -37,6 +41,9 @@ Handler: TypeAlias = "Callable[[Context, Session, list[tuple[bytes, list[bytes]]
 Lifetime: TypeAlias = dict[Phase, dict[bytes, Handler]]
 
 CLIENT_LIFETIME: Final[Lifetime] = {
+    Phase.AWAITING_HELLO: {},
+    Phase.CHOOSING: {},
+    Phase.HANDSHAKING: {},
     Phase.AWAITING_CONNECT: {b"CONNECT": client.connect},
     Phase.VERIFYING: {},
     Phase.ESTABLISHED: {

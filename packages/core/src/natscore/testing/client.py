@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from natscore.errors import CloseReason
-    from natscore.events import ConnectionId
+    from natscore.events import Certificate, ConnectionId
     from natscore.testing.world import SimulatedServer
 
 __all__ = ["ScriptedClient"]
@@ -28,6 +28,8 @@ class ScriptedClient:
         self.is_open = True
         self.close_reason: CloseReason | None = None
         self.info = b""  # the first INFO line
+        # While the server waits for a TLS handshake: what it had received of it before.
+        self.handshake: bytes | None = None
         self._taken = 0
 
     def send(self, data: bytes) -> None:
@@ -49,6 +51,16 @@ class ScriptedClient:
         assert self.window is not None, "this client takes everything at once"
         self.window += room
         self.server.made_room(self)
+
+    def finish_tls(self, peer: Certificate | None = None) -> None:
+        """Succeed with the handshake that the server waits for; bytes stay plain in this world."""
+        assert self.handshake is not None, "the server waits for no handshake"
+        self.server.finish_tls(self, peer, "")
+
+    def fail_tls(self, error: str) -> None:
+        """Fail with it."""
+        assert self.handshake is not None, "the server waits for no handshake"
+        self.server.finish_tls(self, None, error)
 
     def close(self) -> None:
         """End the stream."""

@@ -25,6 +25,7 @@ from natscore.effects import (
     Note,
     PauseReading,
     ResumeReading,
+    StartTls,
     VerifyPassword,
 )
 from natscore.entropy import Entropy, Xorshift64
@@ -43,6 +44,8 @@ from natscore.events import (
     PeerClosing,
     ServerStarted,
     ShutdownRequested,
+    TlsEstablished,
+    TlsFailed,
     TurnGranted,
     WriteBlocked,
     WriteProgressed,
@@ -61,7 +64,7 @@ if TYPE_CHECKING:
 
     from natscore.authentication import Authenticator
     from natscore.effects import Effect
-    from natscore.events import Event
+    from natscore.events import Certificate, Event
     from natscore.facts import Fact
     from natscore.plane import DataPlane
 
@@ -252,6 +255,16 @@ class SimulatedServer:
             self._gone(client, why)
             self._run()
 
+    def finish_tls(self, client: ScriptedClient, peer: Certificate | None, error: str) -> None:
+        """The handshake of a client succeeds, or fails with `error`."""
+        client.handshake = None
+        at, cid = self.world.at, client.cid
+        self.feed(
+            TlsFailed(at=at, cid=cid, error=error)
+            if error
+            else TlsEstablished(at=at, cid=cid, version="1.3", cipher="TLS_AES_128_GCM_SHA256", peer=peer)
+        )
+
     def shutdown(self) -> None:
         """Ask the server to end."""
         self.feed(ShutdownRequested(at=self.world.at))
@@ -383,6 +396,9 @@ class SimulatedServer:
                     matches=self.verify(effect.password, effect.hashed),
                 )
             )
+        elif isinstance(effect, StartTls):
+            client = self.clients[effect.cid]
+            client.handshake = effect.received
         elif isinstance(effect, Dial):
             self._queue.append(DialFailed(at=at, attempt=effect.attempt, error="nobody is there"))
 

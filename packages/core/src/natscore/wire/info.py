@@ -39,6 +39,9 @@ class ServerInfo:
     auth_required: bool
     max_payload: int
     product: str  # our own name and version; clients ignore keys they do not know
+    tls_required: bool = False
+    tls_verify: bool = False  # a client will be asked for its certificate
+    tls_available: bool = False  # there is TLS, but it is not required
     head: bytes = field(init=False, repr=False, compare=False)  # INFO up to what differs by client
     tail: bytes = field(init=False, repr=False, compare=False)  # and behind that
 
@@ -55,6 +58,9 @@ class ServerInfo:
         }
         if self.auth_required:
             document["auth_required"] = True
+        for name in ("tls_required", "tls_verify", "tls_available"):
+            if getattr(self, name):
+                document[name] = True
         document["max_payload"] = self.max_payload
         object.__setattr__(self, "head", b"INFO " + _encoded(document)[:-1] + b",")
         object.__setattr__(self, "tail", b"," + _encoded({"natscore": self.product})[1:] + b" \r\n")
@@ -62,6 +68,7 @@ class ServerInfo:
     @classmethod
     def of(cls, options: Options, started: ServerStarted, *, auth_required: bool) -> ServerInfo:
         """What a server with these options says of itself before its listener is open."""
+        tls = options.tls
         return cls(
             server_id=started.server_id,
             server_name=options.server_name or started.server_id,
@@ -72,6 +79,9 @@ class ServerInfo:
             auth_required=auth_required,
             max_payload=options.max_payload,
             product=PRODUCT,
+            tls_required=tls is not None and tls.is_required,
+            tls_verify=tls is not None and tls.verify,
+            tls_available=tls is not None and not tls.is_required,
         )
 
     def listening(self, address: Address, advertised: str) -> ServerInfo:
