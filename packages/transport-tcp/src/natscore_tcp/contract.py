@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from natscore.errors import ConfigError, NatsCoreError
 from natscore.events import Instant
-from natscore.options import MILLISECOND, SECOND
+from natscore.options import SECOND
 
 if TYPE_CHECKING:
     import socket
@@ -136,8 +136,9 @@ class TransportSettings:
 
     flush_deadline_ns: int = 2 * SECOND  # how long a connection that is closed may take its last bytes
     # How long a closed connection is still read, so that unread input does not turn the end of the
-    # stream into a reset, which would destroy a last -ERR on its way. A few round trips.
-    linger_ns: int = 500 * MILLISECOND
+    # stream into a reset, which would destroy a last -ERR on its way. A few round trips, and what a peer
+    # that floods us may take to look at its input where processors are few.
+    linger_ns: int = 1 * SECOND
     dial_timeout_ns: int = 1 * SECOND  # as nats-server, DEFAULT_ROUTE_DIAL
     backlog: int = 4096  # connections that wait for accept; the kernel lowers it to its own bound
     tune_gc: bool = False  # the process belongs to this server alone: see `collector`
