@@ -419,6 +419,21 @@ async def test_stop_with_peers_that_keep_their_side_open_does_not_linger() -> No
     assert len(machine.seen(ConnectionClosed)) == 1
 
 
+async def test_peer_that_goes_on_sending_while_a_server_stops_hears_its_end_and_is_not_reset() -> None:
+    machine = Machine()
+    settings = TransportSettings(linger_ns=3_600_000 * MILLISECOND)
+    async with running(machine, settings=settings) as server, anyio.create_task_group() as group:
+        with connected(server.address) as peer:
+            await machine.until_seen(ConnectionOpened)
+            group.start_soon(server.runtime.stop)
+            assert await peer.receive(1) == b""  # all that it sent, which is nothing, has been read
+
+            await peer.send(b"x")
+            await peer.send(b"y")  # a reset would have come by now
+
+            assert await peer.receive_all() == b""
+
+
 async def test_cancelled_block_ends_the_server_at_once() -> None:
     machine = Machine()
     with anyio.CancelScope() as scope:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Final
 
 from natscore.effects import Level, Note
 from natscore.events import BytesReceived, ConnectionClosed, PeerClosing, WriteProgressed
+from natscore.options import MILLISECOND
 from natscore_tcp.backend import Served
 from natscore_tcp.contract import READ_MAX
 from natscore_tcp.filters import FilteredSocket, FilterError
@@ -45,6 +46,10 @@ vector has at most 2 * WRITE_MAX / LARGE_BLOCK + 1 = 129 places; IOV_MAX is 1024
 
 URGENT_MAX: Final = 8_192
 """Bytes of a read that may be a request or a reply for which somebody waits."""
+
+HURRIED_NS: Final = 100 * MILLISECOND
+"""How long a peer that seems to have nothing on its way is read at a shutdown. One that floods us may have
+been read to its last byte just now; closed at once, it would be reset."""
 
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)  # SO_LINGER: on, 0 seconds
 
@@ -88,7 +93,7 @@ class Stream:
         self._outbox: OutboxLike | None = None  # while blocked
         self._reading = False
         self._had_plenty = False  # the last read took more than a request has
-        self._hurried = False  # do not linger for a peer that has nothing on its way
+        self._hurried = False  # linger but a moment for a peer that has nothing on its way
         self._filtered: FilteredSocket | None = None  # None: plain
 
     def __repr__(self) -> str:
@@ -303,8 +308,8 @@ class Stream:
         """The server ends this connection, and what its outbox holds goes first.
 
         Called before the outboxes of this turn are written; `finish_flush` is
-        called after it. With `hurried` a peer that has nothing on its way is not
-        waited for.
+        called after it. With `hurried` a peer that has nothing on its way is waited for
+        a moment only.
         """
         self.pause()
         self.state = State.FLUSHING
@@ -355,21 +360,16 @@ class Stream:
         except OSError:
             self._finish(PeerClosing.FINISHED)
             return
-        if self._hurried and not self._has_input():
-            self._finish(PeerClosing.FINISHED)
-            return
-        self._end_within(self._shell.settings.linger_ns)
+        linger_ns = self._shell.settings.linger_ns
+        self._end_within(min(linger_ns, HURRIED_NS) if self._hurried else linger_ns)
         self._shell.backend.start_reading(self._socket, self._drain)
-
-    def _has_input(self) -> bool:
-        try:
-            return bool(self._socket.recv(1, socket.MSG_PEEK))
-        except OSError:
-            return False
 
     def _drain(self) -> None:
         try:
             if self._socket.recv(READ_MAX):
+                if self._hurried:  # it has something on its way after all
+                    self._hurried = False
+                    self._end_within(self._shell.settings.linger_ns)
                 return
         except (BlockingIOError, InterruptedError):
             return
