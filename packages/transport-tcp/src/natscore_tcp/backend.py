@@ -231,15 +231,18 @@ class EpollBackend(AsyncioBackend):
         """
         readers, writers = self._readers, self._writers
         bulk: list[int] = []
+        urgent = False
         for descriptor, events in self._epoll.poll(0):
             if events != select.EPOLLOUT and (ready := readers.get(descriptor)) is not None:
                 served = self._call(ready)
                 if served is Served.BULK:
                     bulk.append(descriptor)
                 elif served is Served.URGENT:
-                    self._urgent_until = time.monotonic() + _URGENT_SECONDS
+                    urgent = True
             if events != select.EPOLLIN and (ready := writers.get(descriptor)) is not None:
                 self._call(ready)
+        if urgent:
+            self._urgent_until = time.monotonic() + _URGENT_SECONDS
         if bulk and self._urgent_until and not self._make_way(bulk):
             self._urgent_until = 0.0
 

@@ -246,7 +246,8 @@ class Runtime:
 
     def passed_on(self, cid: ConnectionId) -> bool:
         """Whether the event handled last made output for another connection than this one."""
-        return any(outbox.cid != cid for outbox in self.server.ready)
+        ready = self.server.ready
+        return len(ready) > 1 or (len(ready) == 1 and ready[0].cid != cid)
 
     def admit(
         self,
