@@ -57,7 +57,7 @@ LAYERS: Final = (
     ("effects", "holdings", "options", "wire"),
     ("facts",),
     # The live objects of the hot path: subscriptions point at plans, plans at cells, cells at subscriptions.
-    ("cells", "delivery", "plan", "plane", "sublist"),
+    ("cells", "controlops", "delivery", "plan", "plane", "sublist"),
     ("dataplane",),
     ("state",),
     ("authentication", "explain"),

@@ -288,6 +288,8 @@ cdef class Source:
     cdef public tuple missed
     cdef readonly bytes missed_subject
     cdef public object violation
+    cdef bint _has_drawn          # a mapping drew for the message in hand, and a plan had to be made first
+    cdef bytes _drawn             # what it drew; None: the message is lost
     cdef public long long pings
     cdef public long long messages
     cdef public long long volume

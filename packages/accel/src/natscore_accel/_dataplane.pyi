@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterator, Mapping
 
 from natscore import plane
+from natscore.account.mappings import Mapper
 from natscore.entropy import Xorshift64
 from natscore.errors import Violation
 from natscore.events import ConnectionId
@@ -146,6 +147,7 @@ class CompiledDataPlane:
         reserved: tuple[bytes, ...],
         allow: plane.Sublist | None = None,
         deny: plane.Sublist | None = None,
+        mapper: Mapper | None = None,
     ) -> SubjectTable: ...
     def retire(self, table: plane.SubjectTable) -> None: ...
     def subscription(

@@ -32,7 +32,7 @@ from libc.string cimport memchr, memcmp, memcpy, memmove, memset
 
 from natscore import delivery, plan, sublist
 from natscore.cells import LARGE_PAYLOAD as _LARGE_PAYLOAD
-from natscore.dataplane import OPS_MAX as _OPS_MAX
+from natscore.controlops import OPS_MAX as _OPS_MAX
 from natscore.delivery import DENIED_MAX as _DENIED_MAX
 from natscore.errors import (
     control_line_exceeded,
@@ -44,9 +44,10 @@ from natscore.errors import (
     reply_denied,
     unknown_operation,
 )
-from natscore.plan import refusal
+from natscore.plan import Plan, refusal
 from natscore.plane import Stop
 from natscore.subject import is_valid_literal
+from natscore.turn import CHOICE_STEPS as _CHOICE_STEPS
 from natscore.turn import DELIVERY_COST as _DELIVERY_COST, READY_COST as _READY_COST
 from natscore.turn import SINGLE_COST as _SINGLE_COST, STEP_COST as _STEP_COST
 from natscore.wire.headers import no_responders
@@ -59,6 +60,7 @@ cdef extern from "Python.h":
 cdef Py_ssize_t LARGE_PAYLOAD = _LARGE_PAYLOAD
 cdef Py_ssize_t OPS_MAX = _OPS_MAX
 cdef Py_ssize_t DENIED_MAX = _DENIED_MAX
+cdef long long CHOICE_STEPS = _CHOICE_STEPS
 cdef Py_ssize_t DELIVERY_COST = _DELIVERY_COST
 cdef Py_ssize_t READY_COST = _READY_COST
 cdef Py_ssize_t SINGLE_COST = _SINGLE_COST
@@ -78,10 +80,13 @@ cdef class CompiledDataPlane(Delivery):
     """The compiled implementation of DataPlane."""
 
     cdef CompiledPlan _refusal
+    cdef CompiledPlan _nobody     # of messages that a mapping loses
 
     def __cinit__(self, choices not None):
         self._refusal = CompiledPlan.__new__(CompiledPlan)
         self._refusal.receivers = receivers_of(refusal())
+        self._nobody = CompiledPlan.__new__(CompiledPlan)
+        self._nobody.receivers = receivers_of(Plan((), ()))
 
     def outbox(self, cid):
         """The writing side of a new connection."""
@@ -94,18 +99,21 @@ cdef class CompiledDataPlane(Delivery):
     def bind(self, Source source not None, SubjectTable table not None):
         """From now on, look the subjects of `source` up in `table`."""
         source.table = table
+        source._has_drawn = False
 
     def sublist(self):
         """The subscriptions of a new account."""
         return Sublist()
 
-    def table(self, sublist, reserved, allow=None, deny=None):
+    def table(self, sublist, reserved, allow=None, deny=None, mapper=None):
         """A look-up table over `sublist` for connections with equal rights."""
-        return SubjectTable(sublist, reserved, self._refusal, allow, deny)
+        return SubjectTable(sublist, reserved, self._refusal, self._nobody, allow, deny, mapper)
 
     def retire(self, SubjectTable table not None):
         """A table that nobody will look anything up in again."""
         table.sublist.tables.remove(table)
+        if table._mapped is not None:
+            table.sublist.tables.remove(table._mapped)
 
     def subscription(self, outbox, sid, subject, queue):
         """A new subscription, not yet in any sublist."""
@@ -170,6 +178,7 @@ cdef class CompiledDataPlane(Delivery):
         cdef long long max_payload = source.max_payload
         cdef Py_ssize_t line_max = source.max_control_line + 6     # of `PUB ` and CRLF
         cdef bint one_by_one = source.verbose or source.pedantic or source.stepping
+        cdef bint alone = one_by_one
         cdef bint in_own = source._own_at < source._own_end
         cdef const char *p = source._own_at if in_own else source._chunk_at
         cdef const char *end = source._own_end if in_own else source._chunk_end
@@ -182,10 +191,14 @@ cdef class CompiledDataPlane(Delivery):
         cdef Tail *tails = <Tail *> self._tails.data
         cdef Py_ssize_t tail_count = 0
         cdef Py_ssize_t tails_max = self._tails.capacity // <Py_ssize_t> sizeof(Tail)
-        cdef const char *subject = NULL
+        cdef const char *subject = NULL            # as they are delivered
         cdef Py_ssize_t subject_size = 0
+        cdef const char *published = NULL          # as they were published, to know the next one by
+        cdef Py_ssize_t published_size = 0
         cdef bint with_headers = False
         cdef CompiledPlan plan = None
+        cdef CompiledPlan chosen                   # what a mapping says of them, and the subject that it led to
+        cdef bytes target
         cdef Receivers *receivers = NULL
         # the control line of the message before, if the next may well be the same
         cdef const char *line = NULL
@@ -297,8 +310,8 @@ cdef class CompiledDataPlane(Delivery):
                 stop = _violate(source, unknown_operation())
                 break
             if (
-                receivers == NULL or with_headers == canonical or op.subject_size != subject_size
-                or memcmp(op.subject, subject, <size_t> subject_size) != 0
+                receivers == NULL or with_headers == canonical or op.subject_size != published_size
+                or memcmp(op.subject, published, <size_t> published_size) != 0
             ):
                 if tail_count:
                     self._fan_out(source, receivers, subject, subject_size, tails, tail_count, with_headers)
@@ -307,18 +320,29 @@ cdef class CompiledDataPlane(Delivery):
                         stop = EXHAUSTED
                         break
                 found = source.table.look_up_text(op.subject, op.subject_size)
+                subject, subject_size = op.subject, op.subject_size
+                published, published_size = op.subject, op.subject_size
+                alone = one_by_one
+                if found != NULL and (<CompiledPlan> found).choice is not None:
+                    chosen = <CompiledPlan> found
+                    if not chosen.is_fixed:   # each message has a draw of its own, in the order of arrival
+                        published_size = -1
+                        alone = True
+                    target = self._target_of(source, chosen)
+                    found = self._look_up_target(source, chosen, target)
+                    if target is not None:
+                        subject, subject_size = PyBytes_AS_STRING(target), PyBytes_GET_SIZE(target)
                 if found == NULL:
                     source.missed = sublist.found_nodes()
-                    source.missed_subject = PyBytes_FromStringAndSize(op.subject, op.subject_size)
+                    source.missed_subject = PyBytes_FromStringAndSize(subject, subject_size)
                     stop = MISS
                     break
                 plan = <CompiledPlan> found
                 receivers = plan.receivers
-                subject, subject_size = op.subject, op.subject_size
                 with_headers = not canonical
 
             if (
-                one_by_one
+                alone
                 or op.payload >= LARGE_PAYLOAD
                 or not receivers.distinct
                 or receivers.refuses
@@ -331,7 +355,9 @@ cdef class CompiledDataPlane(Delivery):
                     if self.exhausted or source._unfinished is not None:
                         stop = EXHAUSTED
                         break
-                message.subject, message.subject_size = op.subject, op.subject_size
+                if source.pedantic:
+                    self._complain(source, op.subject, op.subject_size)
+                message.subject, message.subject_size = subject, subject_size
                 message.line, message.line_size = op.tail, op.body - op.tail
                 message.body, message.body_size = op.body, op.payload + 2
                 message.headers = -1 if canonical else op.headers
@@ -378,6 +404,29 @@ cdef class CompiledDataPlane(Delivery):
             return NEED_DATA
         source._need = 1
         return stop
+
+    cdef bytes _target_of(self, Source source, CompiledPlan chosen):
+        """The subject that a mapping gives the message in hand: the same each time, or drawn; None: it is lost."""
+        if chosen.is_fixed:
+            return chosen.target
+        if source._has_drawn:
+            source._has_drawn = False
+            return source._drawn
+        self._end_drawing()   # the generator is the choice's to draw from
+        target = chosen.choice.draw(self._choices.pick)
+        source.table.sublist.steps += CHOICE_STEPS
+        return target
+
+    cdef PyObject *_look_up_target(self, Source source, CompiledPlan chosen, bytes target) except? NULL:
+        """The plan for it, borrowed; NULL: one has to be made first, and what was drawn is kept until then."""
+        cdef PyObject *found
+        if target is None:
+            return <PyObject *> self._nobody
+        found = source.table._mapped.look_up_text(PyBytes_AS_STRING(target), PyBytes_GET_SIZE(target))
+        if found == NULL and not chosen.is_fixed:
+            source._has_drawn = True
+            source._drawn = target
+        return found
 
     cdef int _complete(self, Source source, const char *p, Py_ssize_t need) except -1:
         """The operation at `p` in `own` has `need` bytes: bring as many of them as there are from the chunk."""
@@ -530,6 +579,8 @@ cdef class CompiledDataPlane(Delivery):
         cdef Block *block
         cdef char *to
         cdef Message message
+        cdef CompiledPlan chosen
+        cdef bytes target
         cdef int number
         cdef bint in_own = source._own_at < source._own_end
         _put_back(source, body, in_own)
@@ -557,15 +608,23 @@ cdef class CompiledDataPlane(Delivery):
         if p[size - 2] != c"\r" or p[size - 1] != c"\n":
             return _violate(source, unknown_operation())
         plan = source.table.look_up_text(found[0].data, found[0].size)
+        memset(&message, 0, sizeof(Message))
+        message.subject, message.subject_size = found[0].data, found[0].size
+        if plan != NULL and (<CompiledPlan> plan).choice is not None:
+            chosen = <CompiledPlan> plan
+            target = self._target_of(source, chosen)
+            plan = self._look_up_target(source, chosen, target)
+            if target is not None:
+                message.subject, message.subject_size = PyBytes_AS_STRING(target), PyBytes_GET_SIZE(target)
         if plan == NULL:
             _put_back(source, p, in_own)
             source.missed = source.table.sublist.found_nodes()
-            source.missed_subject = PyBytes_FromStringAndSize(found[0].data, found[0].size)
+            source.missed_subject = PyBytes_FromStringAndSize(message.subject, message.subject_size)
             return MISS
+        if source.pedantic:
+            self._complain(source, found[0].data, found[0].size)
         if count == sizes + 2:
             reply, reply_size = found[1].data, found[1].size
-        memset(&message, 0, sizeof(Message))
-        message.subject, message.subject_size = found[0].data, found[0].size
         message.body, message.body_size = body, payload + 2
         message.headers = headers
         block = new_block(line_end - start + 4)

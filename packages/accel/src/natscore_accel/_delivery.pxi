@@ -625,6 +625,12 @@ cdef class Delivery:
 
     # -- one message
 
+    cdef int _complain(self, Source source, const char *published, Py_ssize_t size) except -1:
+        """Tell a pedantic client that a subject is not one to publish to; the message goes on."""
+        if not is_valid_literal(PyBytes_FromStringAndSize(published, size)):
+            _say(source.outbox, invalid_publish_subject())
+        return 0
+
     cdef int _publish(
         self, Source source, Receivers *plan, Message *message, const char *reply, Py_ssize_t reply_size
     ) except -1:
@@ -634,10 +640,6 @@ cdef class Delivery:
         cdef Py_ssize_t number, ready = PyList_GET_SIZE(self.ready)
         source.messages += 1
         source.volume += message.body_size - 2
-        if source.pedantic and not is_valid_literal(
-            PyBytes_FromStringAndSize(message.subject, message.subject_size)
-        ):
-            _say(own, invalid_publish_subject())
         if plan.refuses:
             subject = PyBytes_FromStringAndSize(message.subject, message.subject_size)
             _say(own, publish_denied(subject))

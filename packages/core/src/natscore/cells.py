@@ -193,6 +193,7 @@ class Source:
         "awaiting_connect",
         "buffer",
         "cid",
+        "drawn",
         "echo",
         "first_ping_due",
         "have",
@@ -241,6 +242,8 @@ class Source:
         self.no_responders = False
         self.stepping = False  # one op a run, for tracing
         self.stepped = b""  # the op that the last run performed, when stepping
+        # what a mapping drew for the message in hand, when a plan had to be made for it first
+        self.drawn: tuple[bytes | None] | None = None
         self.ops: list[tuple[bytes, list[bytes]]] = []
         self.missed: tuple[Node, ...] = ()
         self.missed_subject = b""  # what was published to them

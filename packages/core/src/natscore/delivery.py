@@ -253,6 +253,11 @@ class Delivery:
             subscription.live = False
             self.exhausted.append(subscription)
 
+    def _complain(self, source: Source, published: bytes) -> None:
+        """Tell a pedantic client that a subject is not one to publish to; the message goes on."""
+        if not is_valid_literal(published):
+            _say(source.outbox, invalid_publish_subject())
+
     def publish(
         self,
         source: Source,
@@ -272,8 +277,6 @@ class Delivery:
         ready = len(self.ready)
         source.messages += 1
         source.volume += len(body) - 2
-        if source.pedantic and not is_valid_literal(subject):
-            _say(own, invalid_publish_subject())
         if plan.refuses:
             _say(own, publish_denied(subject))
             self._deny(source, subject, b"")

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
+    from natscore.account.mappings import Mapper
     from natscore.errors import Violation
     from natscore.events import ConnectionId
     from natscore.plan import Plan
@@ -336,11 +337,13 @@ class DataPlane(Protocol):
         reserved: tuple[bytes, ...],
         allow: Sublist | None = None,
         deny: Sublist | None = None,
+        mapper: Mapper | None = None,
     ) -> SubjectTable:
         """A look-up table over `sublist` for connections with equal rights.
 
         A subject is refused that begins with one of `reserved`, that nothing in
         `allow` matches, if it is given, or that something in `deny` matches.
+        All of it is asked of the subject that `mapper` gives, where it gives one.
         """
 
     def retire(self, table: SubjectTable) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from natscore.account.accounts import Account as DeclaredAccount
 from natscore.account.accounts import resolved
+from natscore.account.mappings import Mapper
 from natscore.account.permissions import EVERYTHING
 from natscore.account.settings import GLOBAL_ACCOUNT, AccountSettings
 from natscore.events import ConnectionId
@@ -50,13 +51,15 @@ InterestKey: TypeAlias = tuple[str, bytes, bytes | None]
 class Account:
     """A space of subjects: what crosses to another account is what `declared` imports and exports."""
 
-    __slots__ = ("_plane", "_restricted", "clients", "declared", "name", "sublist", "table")
+    __slots__ = ("_mapper", "_plane", "_restricted", "clients", "declared", "name", "sublist", "table")
 
     def __init__(self, declared: DeclaredAccount, plane: DataPlane) -> None:
         self.name = declared.name
         self.declared = declared
         self.sublist = plane.sublist()
-        self.table = plane.table(self.sublist, CLIENT_RESERVED)
+        # A cluster has no name yet, so mappings have the destinations that stand for every cluster.
+        self._mapper = Mapper(declared.mappings, "") if len(declared.mappings) else None
+        self.table = plane.table(self.sublist, CLIENT_RESERVED, mapper=self._mapper)
         self.clients = 0
         self._plane = plane
         self._restricted: dict[Rules, _SharedTable] = {}
@@ -69,7 +72,7 @@ class Account:
         if shared is None:
             allow = self._patterns(rules.allow) if rules.allow is not None else None
             deny = self._patterns(rules.deny) if rules.deny else None
-            table = self._plane.table(self.sublist, CLIENT_RESERVED, allow, deny)
+            table = self._plane.table(self.sublist, CLIENT_RESERVED, allow, deny, self._mapper)
             shared = self._restricted[rules] = _SharedTable(table)
         shared.users += 1
         return shared.table

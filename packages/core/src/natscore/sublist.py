@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from natscore import plane
+    from natscore.account.mappings import Choice, Mapper
     from natscore.plan import Plan
 
 __all__ = ["Entry", "Node", "SubjectTable", "Sublist"]
@@ -76,11 +77,11 @@ class Epoch:
 
 
 class Entry:
-    """A line of the table: the plan for a subject, valid while its epoch stands still."""
+    """A line of the table: the plan for a subject, or what its mapping says, while its epoch stands still."""
 
     __slots__ = ("epoch", "plan", "value")
 
-    def __init__(self, plan: Plan[Subscription], epoch: Epoch) -> None:
+    def __init__(self, plan: Plan[Subscription] | Choice, epoch: Epoch) -> None:
         self.plan = plan
         self.epoch = epoch
         self.value = epoch.value  # -1: void
@@ -320,7 +321,10 @@ class SubjectTable:
     one becomes the old one. Subjects that match nothing are remembered too.
     """
 
-    __slots__ = ("_allow", "_deny", "_old", "_refusal", "_reserved", "_young", "sublist")
+    __slots__ = (
+        "_allow", "_deny", "_mapper", "_old", "_refusal", "_refused", "_reserved", "_young", "mapped",
+        "sublist",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -329,23 +333,32 @@ class SubjectTable:
         refusal: Plan[Subscription],
         allow: Sublist | None = None,
         deny: Sublist | None = None,
+        mapper: Mapper | None = None,
     ) -> None:
         self.sublist = sublist
+        self._mapper = mapper
+        # where the subjects are looked up that mappings lead to, for those are not mapped again
+        self.mapped = self if mapper is None else SubjectTable(sublist, reserved, refusal, allow, deny)
         self._reserved = reserved  # prefixes that connections of this table must not publish to
         self._allow = allow  # what they may publish to; None: everything that is not denied
         self._deny = deny
         # Of no epoch: what is subscribed does not change it. And not `refusal.entry`, for that plan is
         # shared with the tables of other accounts, whose epochs are others.
-        self._refusal = Entry(refusal, Epoch(_EPOCHS))
+        self._refusal: Final = refusal
+        self._refused: Final = Entry(refusal, Epoch(_EPOCHS))
         self._young: dict[bytes, Entry] = {}
         self._old: dict[bytes, Entry] = {}
         sublist.tables.append(self)
 
     def __len__(self) -> int:
-        return len(self._young) + len(self._old)
+        own = len(self._young) + len(self._old)
+        return own if self.mapped is self else own + len(self.mapped)
 
-    def look_up(self, subject: bytes) -> Plan[Subscription] | tuple[Node, ...]:
-        """The plan for `subject`, or the nodes it matches when no plan was made of them yet."""
+    def look_up(self, subject: bytes) -> Plan[Subscription] | Choice | tuple[Node, ...]:
+        """The plan for `subject`, or the nodes it matches when no plan was made of them yet.
+
+        A Choice, if a mapping covers it: then the subject that is chosen is looked up in `mapped`.
+        """
         entry = self._young.get(subject)
         if entry is not None and entry.value == entry.epoch.value:
             return entry.plan
@@ -353,9 +366,16 @@ class SubjectTable:
         if entry is not None and entry.value == entry.epoch.value:
             self._keep(subject, entry)
             return entry.plan
+        if self._mapper is not None:
+            choice, places = self._mapper.choose(subject)
+            self.sublist.steps += places
+            if choice is not None:
+                # of no epoch either: the subject that is chosen has a line of its own
+                self._keep(subject, Entry(choice, self._refused.epoch))
+                return choice
         if self._refuses(subject):
-            self._keep(subject, self._refusal)
-            return self._refusal.plan
+            self._keep(subject, self._refused)
+            return self._refusal
         sublist = self.sublist
         nodes = tuple(sublist.match(subject))
         plan = sublist.plan_of(nodes, subject)

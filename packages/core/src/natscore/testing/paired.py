@@ -38,6 +38,7 @@ from natscore.testing.pairs import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from natscore.account.mappings import Mapper
     from natscore.events import ConnectionId
     from natscore.plane import (
         DataPlane,
@@ -147,14 +148,15 @@ class PairedDataPlane:
         reserved: tuple[bytes, ...],
         allow: Sublist | None = None,
         deny: Sublist | None = None,
+        mapper: Mapper | None = None,
     ) -> PairedTable:
         """A look-up table over `sublist`."""
         assert isinstance(sublist, PairedSublist)
         first_allow, second_allow = _halves(allow)
         first_deny, second_deny = _halves(deny)
         return PairedTable(
-            self._first.table(sublist.first, reserved, first_allow, first_deny),
-            self._second.table(sublist.second, reserved, second_allow, second_deny),
+            self._first.table(sublist.first, reserved, first_allow, first_deny, mapper),
+            self._second.table(sublist.second, reserved, second_allow, second_deny, mapper),
         )
 
     def retire(self, table: SubjectTable) -> None:
