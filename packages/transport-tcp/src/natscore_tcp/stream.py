@@ -137,6 +137,7 @@ class Stream:
 
     def _end_input(self) -> None:
         """The peer sends no more."""
+        self._shell.offer_held()
         if self.blocked:
             self.pause()
             self.state = State.PEER_DONE
