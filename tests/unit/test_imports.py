@@ -65,6 +65,7 @@ LAYERS: Final = (
     ("topology",),
     ("server",),
     ("",),  # the public names of natscore
+    ("documents",),
     ("journal",),
     ("replay",),
     ("testing",),

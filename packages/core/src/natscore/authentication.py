@@ -15,7 +15,7 @@ from dataclasses import field
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from natscore.account.permissions import EVERYTHING
-from natscore.state import GLOBAL_ACCOUNT
+from natscore.account.settings import GLOBAL_ACCOUNT
 from natscore.values import value
 
 if TYPE_CHECKING:

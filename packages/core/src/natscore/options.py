@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Final
 
+from natscore.account.settings import AccountsSettings
 from natscore.effects import Level
 from natscore.errors import ConfigError
 
@@ -81,6 +82,10 @@ class Options:
     password: str = field(default="", repr=False)
     token: str = field(default="", repr=False)
     auth_timeout_ns: int = 2 * SECOND
+
+    accounts: AccountsSettings = field(
+        default_factory=AccountsSettings
+    )  # checked when a server is made of the options
 
     tls: TlsOptions | None = None  # of client connections; None: they are plain
 

@@ -22,6 +22,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from natscore import errors
+from natscore.account.accounts import resolved
 from natscore.authentication import authenticator_for
 from natscore.connection import client
 from natscore.connection.context import Context
@@ -87,6 +88,9 @@ class Server:
         data_plane: makes the data plane from the generator of queue choices; pure Python by default.
         authenticator: who may log in; by default what the options describe.
         facts: called with every fact after it was folded; for tests and projections.
+
+    Raises:
+        ConfigError: the accounts of the options cannot be; the text names every problem.
     """
 
     def __init__(
@@ -98,6 +102,7 @@ class Server:
         facts: Callable[[Fact], None] | None = None,
     ) -> None:
         self.options: Final = options if options is not None else Options()
+        self._accounts = resolved(self.options.accounts)
         self.ready: list[Outbox] = []
         self._make_plane = data_plane
         self._authenticator = authenticator if authenticator is not None else authenticator_for(self.options)
@@ -200,7 +205,7 @@ class Server:
         options = self.options
         entropy = Entropy(event.seed)
         self._plane = self._make_plane(entropy.choices)
-        state = State(options, self._plane)
+        state = State(options, self._plane, self._accounts)
         authenticator = self._authenticator
         asks = authenticator.requires_login and not authenticator.admits_anonymous
         info = ServerInfo.of(options, event, auth_required=asks)

@@ -190,7 +190,7 @@ def test_no_field_of_connect_chooses_an_account(document: bytes) -> None:
 
     assert client.take() == DENIED
     assert client.close_reason is CloseReason.AUTHENTICATION_FAILURE
-    assert list(client.server.state.accounts) == ["$G"]
+    assert list(client.server.state.accounts) == ["$G", "$SYS"]
 
 
 @pytest.mark.spec("client-protocol 6", "client-protocol 16.1")
@@ -254,7 +254,7 @@ def test_who_is_moved_to_another_account_leaves_its_subscriptions_behind() -> No
 
     assert client.take() == b"+OK\r\nMSG foo 1 0\r\n\r\n"
     assert client.is_open
-    assert [account.sublist.count for account in server.state.accounts.values()] == [0, 0]
+    assert [account.sublist.count for account in server.state.accounts.values()] == [0, 0, 0]
     server.check()
 
 
