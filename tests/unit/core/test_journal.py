@@ -23,6 +23,7 @@ from natscore.events import (
     DialFailed,
     Event,
     Instant,
+    LameDuckRequested,
     ListenerOpened,
     PasswordVerified,
     PeerClosing,
@@ -74,6 +75,7 @@ EVENTS: Final[list[Event]] = [
         ),
     ),
     TlsFailed(at=AT, cid=CID, error="EOF"),
+    LameDuckRequested(at=AT),
     ShutdownRequested(at=AT),
 ]  # fmt: skip
 
