@@ -44,9 +44,7 @@ def test_a_thousand_clients_leave_evenly_and_lose_nothing() -> None:
 
     assert [client.close_reason for client in clients] == [CloseReason.SERVER_SHUTDOWN] * 1_000
     # A wait is 15 to 30 ms: at most 67 clients in a second, and at least 33.
-    closed_by_second = [
-        before - after for before, after in itertools.pairwise(open_by_second)
-    ]
+    closed_by_second = [before - after for before, after in itertools.pairwise(open_by_second)]
     assert open_by_second[0] == 999
     assert all(33 <= closed <= 67 for closed in closed_by_second[:-1])
     assert world.now_ns < DURATION
