@@ -31,6 +31,7 @@ __all__ = [
     "DialFailed",
     "Event",
     "Instant",
+    "LameDuckRequested",
     "ListenerOpened",
     "PasswordVerified",
     "PeerClosing",
@@ -235,6 +236,13 @@ class TlsFailed:
 
 
 @keyword_value
+class LameDuckRequested:
+    """Part from every client, gently; the shell has closed the listeners of clients. Answered by ShutDown."""
+
+    at: Instant
+
+
+@keyword_value
 class ShutdownRequested:
     """Close every connection; the shell has closed the listeners."""
 
@@ -255,5 +263,6 @@ Event: TypeAlias = (
     | PasswordVerified
     | TlsEstablished
     | TlsFailed
+    | LameDuckRequested
     | ShutdownRequested
 )

@@ -31,7 +31,17 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 from anyio import create_task_group
 
-from natscore.effects import Close, Continue, Dial, Level, Note, PauseReading, ResumeReading, StartTls
+from natscore.effects import (
+    Close,
+    Continue,
+    Dial,
+    Level,
+    Note,
+    PauseReading,
+    ResumeReading,
+    ShutDown,
+    StartTls,
+)
 from natscore.errors import CloseReason
 from natscore.events import (
     Address,
@@ -39,6 +49,7 @@ from natscore.events import (
     ConnectionId,
     ConnectionKind,
     ConnectionOpened,
+    LameDuckRequested,
     ListenerOpened,
     ServerStarted,
     ShutdownRequested,
@@ -117,6 +128,7 @@ class Runtime:
             Note: note,
             PauseReading: self._pause_reading,
             ResumeReading: self._resume_reading,
+            ShutDown: self._shut_down,
             StartTls: self._start_tls,
             **dict.fromkeys(self._performers, self._start_performer),
         }
@@ -134,6 +146,7 @@ class Runtime:
         self._after_writing: list[Callable[[], None]] = []  # what waits for the outboxes of this turn
         self._alarm = Alarm(server, self.feed, clock)
         self._emptied: anyio.Event | None = None  # while stopping: the last connection is gone
+        self._parted: anyio.Event | None = None  # in lame duck mode: the server is to be stopped
         self._group: TaskGroup
         self._backend: Backend
 
@@ -181,6 +194,18 @@ class Runtime:
         self.feed(ListenerOpened(at=self.now(), kind=kind, address=address))
         self._listeners += [Listener(self, kind, listening) for listening in sockets]
         return address
+
+    async def retire(self) -> None:
+        """Enter lame duck mode: accept no more clients, and wait until the server has parted from all.
+
+        Then it is to be stopped. Who calls this twice waits twice. Other kinds of connections are still
+        accepted meanwhile. Cancelling ends the waiting, not the lame duck mode.
+        """
+        if self._parted is None:
+            self._parted = anyio.Event()
+            self._close_listeners(ConnectionKind.CLIENT)
+            self.feed(LameDuckRequested(at=self.now()))
+        await self._parted.wait()
 
     async def stop(self) -> None:
         """Close the listeners, ask the server to end its connections, and wait until they are closed.
@@ -347,6 +372,10 @@ class Runtime:
             return
         self._after_writing.append(partial(stream.start_filter, acceptor.filter(), effect.received))
 
+    def _shut_down(self, _: ShutDown) -> None:
+        assert self._parted is not None, "the server asks to be stopped, and nobody asked it to go away"
+        self._parted.set()
+
     def _act_after_writing(self) -> None:
         acts, self._after_writing = self._after_writing, []
         for act in acts:
@@ -418,10 +447,11 @@ class Runtime:
             self._group.cancel_scope.cancel()
             self.note(Note(Level.FATAL, "server_failed", {"error": repr(bug), "event": self.events_handled}))
 
-    def _close_listeners(self) -> None:
-        for listener in self._listeners:
+    def _close_listeners(self, *kinds: ConnectionKind) -> None:
+        closed = [listener for listener in self._listeners if not kinds or listener.kind in kinds]
+        for listener in closed:
             listener.close()
-        self._listeners.clear()
+            self._listeners.remove(listener)
 
     def _drop_sockets(self) -> None:
         self._close_listeners()

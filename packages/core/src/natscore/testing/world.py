@@ -25,6 +25,7 @@ from natscore.effects import (
     Note,
     PauseReading,
     ResumeReading,
+    ShutDown,
     StartTls,
     VerifyPassword,
 )
@@ -39,6 +40,7 @@ from natscore.events import (
     DeadlineReached,
     DialFailed,
     Instant,
+    LameDuckRequested,
     ListenerOpened,
     PasswordVerified,
     PeerClosing,
@@ -167,6 +169,7 @@ class SimulatedServer:
         self.notes: list[Note] = []
         self.clients: dict[ConnectionId, ScriptedClient] = {}
         self.paused: set[ConnectionId] = set()
+        self.is_over = False  # the server asked to be shut down, and was
         self.events = 0
         self.effects = 0
         self.on_event: Callable[[Event, list[Effect]], None] | None = None
@@ -274,6 +277,10 @@ class SimulatedServer:
     def shutdown(self) -> None:
         """Ask the server to end."""
         self.feed(ShutdownRequested(at=self.world.at))
+
+    def enter_lame_duck_mode(self) -> None:
+        """Ask the server to part from its clients; `is_over` is true when it has."""
+        self.feed(LameDuckRequested(at=self.world.at))
 
     def feed(self, event: Event) -> None:
         """Let one event happen, and everything that follows from it."""
@@ -422,6 +429,9 @@ class SimulatedServer:
                     matches=self.verify(effect.password, effect.hashed),
                 )
             )
+        elif isinstance(effect, ShutDown):
+            self.is_over = True
+            self._queue.append(ShutdownRequested(at=at))
         elif isinstance(effect, StartTls):
             client = self.clients[effect.cid]
             client.handshake = effect.received
