@@ -60,8 +60,7 @@ def test_a_server_without_a_name_is_named_by_its_id() -> None:
 @pytest.mark.spec("operations 5.1")
 def test_what_an_operator_should_know_is_said_at_the_start() -> None:
     flags = ("--user", "a", "--pass", "s3cret", "--max_payload", "9000000", "--store_dir", "/data")
-    flags += ("--max_connections", str(1 << 40))
-    with Process.ready(*flags) as server:
+    with Process.ready(*flags, "--max_connections", str(1 << 40)) as server:
         warnings = [line for line in server.messages if line.startswith("[WRN]")]
 
         assert warnings == [

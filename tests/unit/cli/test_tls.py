@@ -15,6 +15,8 @@ from natscore_tcp.tls import TlsSettings
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from natscore_cli.arguments import Value
+
 PAIR = 'cert_file: "a.pem", key_file: "a.key"'
 SETTINGS = TlsSettings(cert_file="a.pem", key_file="a.key")
 
@@ -110,7 +112,12 @@ def test_certificates_are_mapped_where_the_block_says_so(folder: Path) -> None:
 
 @pytest.mark.spec("operations 1.2", "configuration 5.6")
 def test_a_file_and_flags_come_to_the_same(folder: Path) -> None:
-    flags = {"tls_cert_file": "a.pem", "tls_key_file": "a.key", "tls_ca_file": "ca.pem", "tls_verify": True}
+    flags: dict[str, Value] = {
+        "tls_cert_file": "a.pem",
+        "tls_key_file": "a.key",
+        "tls_ca_file": "ca.pem",
+        "tls_verify": True,
+    }
 
     by_flags = tls_of(flags, None)
     by_file = tls_of({}, block(f'{PAIR}, ca_file: "ca.pem", verify: true', folder))
