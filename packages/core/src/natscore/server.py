@@ -160,7 +160,7 @@ class Server:
             raise UsageError(f"{type(event).__name__} happens once, and first")
         context = self._context
         context.at, context.effects = event.at, []
-        self._plane.begin_turn(self.options.turn_output_max)
+        self._plane.begin_turn(self.options.turn_output_max, event.at.monotonic_ns)
         act(event)
         return self._finish(context)
 
