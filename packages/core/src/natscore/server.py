@@ -210,9 +210,7 @@ class Server:
         entropy = Entropy(event.seed)
         self._plane = self._make_plane(entropy.choices)
         state = State(options, self._plane, self._accounts)
-        authenticator = self._authenticator
-        asks = authenticator.requires_login and not authenticator.admits_anonymous
-        info = ServerInfo.of(options, event, auth_required=asks)
+        info = ServerInfo.of(options, event, auth_required=self._authenticator.announces_login)
         self._context = Context(options, state, self._authenticator, self._deadlines, entropy, info, event.at)
         self._lifecycle = Lifecycle(self._context, self._settle)
         self._pressure = Pressure(self._context, self._lifecycle, self._settle)
