@@ -35,7 +35,7 @@ def test_a_thousand_clients_leave_evenly_and_lose_nothing() -> None:
     world.advance(GRACE - 1)
     assert all(client.is_open for client in clients)
     assert all(client.take() == b"PING\r\n" for client in clients)
-    open_by_second = []
+    open_by_second: list[int] = []
     while not server.is_over:
         world.advance(1 if not open_by_second else SECOND)
         open_by_second.append(sum(client.is_open for client in clients))

@@ -29,7 +29,8 @@ SHELL_DESTINATIONS = {
     *("no_fast_producer_stall", "no_header_support"),
     *("log_file", "log_time", "log_utc", "log_format", "debug"),
     *("trace_verbose", "debug_trace", "debug_trace_verbose"),
-    *("help", "version", "config", "check"),
+    *("help", "version", "config", "check", "signal"),
+    *("syslog", "remote_syslog", "log_size_limit"),
     *("tls_cert_file", "tls_key_file", "tls_verify", "tls_ca_file"),
 }
 
@@ -61,9 +62,10 @@ def test_every_limit_of_the_options_has_a_flag() -> None:
     not_by_its_own_name = {"headers", "fast_producer_stall"}
     not_for_operators = {"turn_output_max"}  # they trade throughput for latency in tests
     follows_from_others = {"note_level"}  # -D and -V
+    in_the_file_alone = {"lame_duck_duration_ns", "lame_duck_grace_period_ns"}  # as for nats-server
 
     assert {field.name for field in fields(Options)} - reachable == (
-        not_by_its_own_name | not_for_operators | follows_from_others
+        not_by_its_own_name | not_for_operators | follows_from_others | in_the_file_alone
     )
 
 
