@@ -109,6 +109,7 @@ class Responders:
     requires_login = True
     checks_signatures = False
     admits_anonymous = True
+    announces_login = False
 
     def __init__(self, responses: ResponsePermission) -> None:
         self._quiet = Permissions(Rules((b"a.>", b"b"), (b"a.b",)), responses=responses)
