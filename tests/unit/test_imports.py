@@ -56,11 +56,10 @@ LAYERS: Final = (
     ("destinations",),
     ("transform",),
     ("account",),
-    ("responses",),
     ("effects", "holdings", "options", "wire"),
     ("facts",),
     # The live objects of the hot path: subscriptions point at plans, plans at cells, cells at subscriptions.
-    ("cells", "delivery", "plan", "plane", "sublist"),
+    ("cells", "delivery", "plan", "plane", "responses", "sublist"),
     ("dataplane",),
     ("state",),
     ("authentication", "explain"),

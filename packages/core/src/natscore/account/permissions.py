@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EVERYTHING",
+    "RESPONSES_MAX",
     "DeliveryFilter",
     "Entry",
     "Permissions",
@@ -105,6 +106,9 @@ class DeliveryFilter:
         """The subject under which it is delivered, which is its own; None: it is not."""
         return subject if self.admits(subject) else None
 
+
+RESPONSES_MAX: Final = 65_536
+"""Replies that a connection may still answer: some 15 MiB, and more requests than wait for one service."""
 
 _RESPONSES_DEFAULT: Final = 1
 _EXPIRES_DEFAULT_NS: Final = 120 * 1_000_000_000
