@@ -56,6 +56,7 @@ LAYERS: Final = (
     ("destinations",),
     ("transform",),
     ("account",),
+    ("responses",),
     ("effects", "holdings", "options", "wire"),
     ("facts",),
     # The live objects of the hot path: subscriptions point at plans, plans at cells, cells at subscriptions.

@@ -26,6 +26,7 @@ from natscore.account.accounts import resolved
 from natscore.authentication import authenticator_for
 from natscore.connection import client
 from natscore.connection.context import Context
+from natscore.connection.departure import Departure
 from natscore.connection.entrance import Entrance
 from natscore.connection.lifecycle import Lifecycle
 from natscore.connection.pressure import Pressure
@@ -44,6 +45,7 @@ from natscore.events import (
     ConnectionOpened,
     DeadlineReached,
     DialFailed,
+    LameDuckRequested,
     ListenerOpened,
     PasswordVerified,
     ServerStarted,
@@ -109,11 +111,12 @@ class Server:
         self._facts = facts
         self._events = 0
         self._has_started = False
-        self._context: Context  # this and the next four: from ServerStarted on
+        self._context: Context  # this and the next five: from ServerStarted on
         self._plane: DataPlane
         self._lifecycle: Lifecycle
         self._pressure: Pressure
         self._entrance: Entrance
+        self._departure: Departure
         self._refused: set[ConnectionId] = set()  # of a kind that this server does not take
         self._deadlines: Deadlines[tuple[ConnectionId, Timer]] = Deadlines()
         self._continue_asked = False
@@ -129,7 +132,8 @@ class Server:
             DialFailed: self._dial_failed,
             PasswordVerified: self._password_verified,
             **dict.fromkeys((TlsEstablished, TlsFailed), lambda event: self._entrance.answered(event)),
-            ShutdownRequested: self._shutdown_requested,
+            LameDuckRequested: lambda event: self._departure.begin(event),
+            ShutdownRequested: lambda event: self._departure.shut_down(event),
         }
         self._expired: dict[Timer, Callable[[Session], None]] = {
             Timer.LOGIN: self._login_expired,
@@ -211,6 +215,7 @@ class Server:
         self._lifecycle = Lifecycle(self._context, self._settle)
         self._pressure = Pressure(self._context, self._lifecycle, self._settle)
         self._entrance = Entrance(self._context, self._lifecycle)
+        self._departure = Departure(self._context, self._lifecycle, self._entrance)
         self._has_started = True
 
     def _listener_opened(self, event: ListenerOpened) -> None:
@@ -275,6 +280,8 @@ class Server:
             cid, timer = key
             if timer is Timer.TLS_RATE:
                 self._entrance.report_rejected()
+            elif timer is Timer.LAME_DUCK:
+                self._departure.expired()
             elif (session := self._lifecycle.sessions.get(cid)) is not None:
                 self._guard(session, self._expired[timer])
 
@@ -302,11 +309,6 @@ class Server:
             self._parse(session)
 
         self._guard(session, go_on)
-
-    def _shutdown_requested(self, event: ShutdownRequested) -> None:
-        self._entrance.is_shut = True
-        for session in list(self._lifecycle.sessions.values()):
-            self._lifecycle.end(session, CloseReason.SERVER_SHUTDOWN)
 
     def _login_expired(self, session: Session) -> None:
         self._context.note_of(session, Level.DEBUG, "authentication_timeout")
