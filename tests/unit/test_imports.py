@@ -36,7 +36,9 @@ PACKAGES: Final = {
 }
 """Each package, and the other ones it may import. Nobody imports the command."""
 
-SEES_THE_CORE: Final = {"natscore_security.authenticator", "natscore_security.performers"}
+SEES_THE_CORE: Final = {
+    *("natscore_security.authenticator", "natscore_security.certificates", "natscore_security.performers"),
+}
 """Of the security package, which is useful without a server, what needs one."""
 
 REACHED_FOR: Final = {
@@ -54,6 +56,7 @@ LAYERS: Final = (
     ("destinations",),
     ("transform",),
     ("account",),
+    ("responses",),
     ("effects", "holdings", "options", "wire"),
     ("facts",),
     # The live objects of the hot path: subscriptions point at plans, plans at cells, cells at subscriptions.
@@ -65,6 +68,7 @@ LAYERS: Final = (
     ("topology",),
     ("server",),
     ("",),  # the public names of natscore
+    ("documents",),
     ("journal",),
     ("replay",),
     ("testing",),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import orjson
 import pytest
 
+from natscore.account.settings import AccountSettings, AccountsSettings, StreamExport
 from natscore.effects import Level, Note
 from natscore.errors import UsageError
 from natscore.events import (
@@ -36,7 +37,7 @@ from natscore.events import (
     WriteProgressed,
 )
 from natscore.journal import BANNER, Checksums, JournalError, Recorder, encode_event, read_journal
-from natscore.options import Options
+from natscore.options import Options, TlsOptions
 from natscore.server import Server
 
 if TYPE_CHECKING:
@@ -237,6 +238,29 @@ def test_what_does_not_begin_like_a_journal_is_none(data: bytes) -> None:
         read(data)
 
 
+def test_accounts_and_tls_are_read_as_they_were() -> None:
+    written = io.BytesIO()
+    exports = (StreamExport(subject=b"a.\xff.>"),)
+    accounts = AccountsSettings(accounts=(AccountSettings(name="A", exports=exports),))
+    options = Options(accounts=accounts, tls=TlsOptions(first_ns=5))
+    Recorder(Server(options), written.write, 1 << 20)
+
+    found, _ = read_journal(io.BytesIO(written.getvalue()).read)
+
+    assert found == options
+
+
+def test_options_too_long_to_be_read_again_are_not_recorded() -> None:
+    written = io.BytesIO()
+    accounts = AccountsSettings(accounts=(AccountSettings(name="A" * 5_000_000),))
+
+    kept = Recorder(Server(Options(accounts=accounts)), written.write, 1 << 30)
+
+    assert kept.stopped is not None
+    assert kept.stopped.startswith("the options take ")
+    assert written.getvalue() == b""
+
+
 @pytest.mark.parametrize(
     "line",
     [
@@ -252,7 +276,7 @@ def test_options_that_cannot_be_are_reported_as_damage(line: bytes) -> None:
 
 def test_a_line_of_options_without_an_end_is_not_read_for_ever() -> None:
     with pytest.raises(JournalError, match="the line of options has no end"):
-        read(BANNER + b" " * 70_000)
+        read(BANNER + b" " * 4_200_000)
 
 
 def record(kind: bytes, body: bytes) -> bytes:

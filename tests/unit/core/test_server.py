@@ -8,12 +8,13 @@ import pytest
 
 from natscore import delivery
 from natscore import server as server_module
+from natscore.account.settings import AccountSettings, AccountsSettings, StreamImport
 from natscore.connection import client as client_module
 from natscore.connection.session import Phase
 from natscore.connection.states import CLIENT_LIFETIME
 from natscore.dataplane import PureDataPlane
 from natscore.effects import Close, Effect, Level, Note
-from natscore.errors import CloseReason, UsageError
+from natscore.errors import CloseReason, ConfigError, UsageError
 from natscore.events import (
     Address,
     AttemptId,
@@ -28,7 +29,7 @@ from natscore.events import (
     ServerStarted,
 )
 from natscore.facts import ConnectionEnded, Fact, LinkEstablished, SubscriptionsChanged
-from natscore.options import SECOND
+from natscore.options import SECOND, Options
 from natscore.server import REACTORS, Server, StateCorruptedError
 from natscore.testing import World
 from tests.support.borrowing import BorrowingPlane, BorrowingSource
@@ -59,6 +60,19 @@ def test_a_server_starts_once_and_first() -> None:
     assert bare.start() == []
     with pytest.raises(UsageError, match="ServerStarted happens once, and first"):
         bare.start()
+
+
+def test_accounts_that_cannot_be_are_refused_before_anything_starts_and_all_is_said_at_once() -> None:
+    imports = (StreamImport(account="NOBODY", subject=b"a"), StreamImport(account="B", subject=b"b"))
+    accounts = (AccountSettings(name="A", imports=imports), AccountSettings(name="B"))
+
+    with pytest.raises(ConfigError) as refusal:
+        Server(Options(accounts=AccountsSettings(accounts=accounts)))
+
+    assert str(refusal.value) == (
+        'accounts.A.imports.0: "NOBODY" account not defined for stream import; accounts.A.imports.1:'
+        ' Error adding stream import "b": stream import not authorized'
+    )
 
 
 def test_notes_below_the_level_are_not_made_and_the_others_are() -> None:
@@ -432,6 +446,7 @@ class Moody:
     requires_login = True
     checks_signatures = False
     admits_anonymous = False
+    announces_login = True
 
     def authenticate(self, login: Login) -> Verdict:
         raise ValueError("planted")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, get_args
 import pytest
 
 from natscore.account.permissions import EVERYTHING, DeliveryFilter, Permissions, Rules, SubscribeRules
+from natscore.account.settings import AccountSettings, AccountsSettings
 from natscore.dataplane import PureDataPlane
 from natscore.entropy import Xorshift64
 from natscore.errors import CloseReason
@@ -51,10 +52,10 @@ def test_every_fact_can_be_folded() -> None:
     assert set(state_after()._folds) == set(get_args(Fact))
 
 
-def test_a_fresh_state_has_the_global_account_and_nobody() -> None:
+def test_a_fresh_state_has_the_global_and_the_system_account_and_nobody() -> None:
     state = state_after()
 
-    assert list(state.accounts) == ["$G"]
+    assert list(state.accounts) == ["$G", "$SYS"]
     assert (len(state.connections), state.open_connections) == (0, 0)
 
 
@@ -95,12 +96,32 @@ def test_a_client_that_connected_has_its_account_and_its_options() -> None:
     assert not source.awaiting_connect
 
 
+def test_every_declared_account_is_there_before_anybody_connects() -> None:
+    accounts = AccountsSettings(accounts=(AccountSettings(name="B"), AccountSettings(name="A")))
+
+    state = state_after(accounts=accounts)
+
+    assert list(state.accounts) == ["$G", "B", "A", "$SYS"]
+    assert state.account("A").declared.settings is accounts.accounts[1]
+
+
+def test_an_account_that_is_not_declared_is_made_when_somebody_is_in_it() -> None:
+    state = state_after(ACCEPTED, ClientConnected(CID, "NEW", ConnectOptions()))
+
+    assert state.accounts["NEW"].declared.settings == AccountSettings(name="NEW")
+
+
 def test_a_client_that_moves_to_another_account_leaves_the_first() -> None:
     state = state_after(ACCEPTED, ClientConnected(CID, "A", ConnectOptions()))
 
     state.fold(ClientConnected(CID, "B", ConnectOptions()))
 
-    assert {name: account.clients for name, account in state.accounts.items()} == {"$G": 0, "A": 0, "B": 1}
+    assert {name: account.clients for name, account in state.accounts.items()} == {
+        "$G": 0,
+        "$SYS": 0,
+        "A": 0,
+        "B": 1,
+    }
 
 
 @pytest.mark.spec("client-protocol 10.5")
@@ -301,7 +322,7 @@ def test_other_rules_and_other_accounts_have_tables_of_their_own() -> None:
     state.fold(connected(elsewhere, NARROW, "B"))
 
     assert len({id(connection.table) for connection in state.connections.values()}) == 3
-    assert [len(tables) for tables in tables_of(state).values()] == [1, 3, 2]
+    assert [len(tables) for tables in tables_of(state).values()] == [1, 1, 3, 2]
 
 
 def test_a_table_stays_while_somebody_publishes_through_it() -> None:
@@ -326,7 +347,7 @@ def test_a_table_stays_while_somebody_publishes_through_it() -> None:
 def test_a_connection_that_moves_leaves_the_table_of_the_first_account() -> None:
     state = state_after(accepted(CID), connected(CID, NARROW), connected(CID, NARROW, "B"))
 
-    assert [len(tables) for tables in tables_of(state).values()] == [1, 1, 2]
+    assert [len(tables) for tables in tables_of(state).values()] == [1, 1, 1, 2]
 
 
 def test_a_second_connect_with_equal_rules_leaves_one_table() -> None:

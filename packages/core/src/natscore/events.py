@@ -164,7 +164,8 @@ class WriteBlocked:
     """The kernel refused bytes: `refused` of this outbox stay, and writability is awaited.
 
     Fed directly after the flush that was refused, before any other event.
-    Silence means that everything was written.
+    Silence means that everything was written, or will be: `natscore.plane.HELD_MAX`
+    bytes may wait for a flush while reads are handled.
     """
 
     at: Instant

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from natscore import events as event_types
+from natscore.documents import document_of, value_of
 from natscore.effects import Level, Note
 from natscore.errors import ConfigError, NatsCoreError
 from natscore.events import (
@@ -38,7 +39,7 @@ from natscore.events import (
     Instant,
     PeerClosing,
 )
-from natscore.options import Options, TlsOptions
+from natscore.options import Options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -92,6 +93,11 @@ class Checksums:
         return checksum
 
 
+def _options_line(options: Options) -> bytes:
+    """The settings, in words of JSON."""
+    return orjson.dumps({field.name: document_of(getattr(options, field.name)) for field in fields(options)})
+
+
 class Recorder:
     """A server whose events are recorded.
 
@@ -108,7 +114,11 @@ class Recorder:
         self._write = write
         self._left = size_max
         self._checksums = Checksums()
-        self._record(BANNER + orjson.dumps(asdict(server.options)) + b"\n")
+        options = _options_line(server.options)
+        if len(options) > _OPTIONS_MAX:
+            self.stopped = f"the options take {len(options)} bytes; a journal has room for {_OPTIONS_MAX}"
+        else:
+            self._record(BANNER + options + b"\n")
 
     @property
     def ready(self) -> list[Outbox]:
@@ -221,13 +231,10 @@ def read_journal(read: Callable[[int], bytes]) -> tuple[Options, Iterator[tuple[
     line = bytearray()
     while (byte := read(1)) not in (b"\n", b""):
         line += byte
-        if len(line) > 65_536:
+        if len(line) > _OPTIONS_MAX:
             raise JournalError("the line of options has no end")
     try:
-        document = orjson.loads(line)
-        if document.get("tls") is not None:
-            document["tls"] = TlsOptions(**document["tls"])
-        options = Options(**document)
+        options = Options(**{name: value_of(one) for name, one in orjson.loads(line).items()})
     except (orjson.JSONDecodeError, AttributeError, TypeError, ConfigError) as error:
         raise JournalError(f"the line of options cannot be read: {error}") from error
     return options, _read_records(read)
@@ -251,4 +258,5 @@ def _read_records(read: Callable[[int], bytes]) -> Iterator[tuple[Event, int]]:
         yield event, _CHECKSUM.unpack(tail)[0]
 
 
+_OPTIONS_MAX: Final = 4_194_304  # thousands of accounts make a line of megabytes
 _RECORD_MAX: Final = 16_777_216  # no shell reads more than 64 KiB at once

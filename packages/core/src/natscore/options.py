@@ -11,8 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Final
 
+from natscore.account.settings import AccountsSettings
 from natscore.effects import Level
 from natscore.errors import ConfigError
+from natscore.responses import RESPONSES_MAX
 
 __all__ = ["MILLISECOND", "SECOND", "Options", "TlsOptions"]
 
@@ -78,6 +80,7 @@ class Options:
     # ours: limits that the reference lacks
     memory_max: int = 2_147_483_648  # pending output and half-received payloads of all connections
     unauthenticated_per_address_max: int = 0  # connections of one address that did not log in; 0: off
+    responses_max: int = RESPONSES_MAX  # replies that a client with `allow_responses` may still answer
     turn_output_max: int = 16_777_216  # a turn ends between two messages once it wrote this much
 
     # authentication: a single user, or a token
@@ -85,6 +88,10 @@ class Options:
     password: str = field(default="", repr=False)
     token: str = field(default="", repr=False)
     auth_timeout_ns: int = 2 * SECOND
+
+    accounts: AccountsSettings = field(
+        default_factory=AccountsSettings
+    )  # checked when a server is made of the options
 
     tls: TlsOptions | None = None  # of client connections; None: they are plain
 
@@ -116,7 +123,7 @@ class Options:
                 f" lame duck duration ({self.lame_duck_duration_ns} ns)"
             )
         for name in ("max_control_line", "max_pending", "write_deadline_ns", "ping_interval_ns",
-                     "memory_max", "turn_output_max", "auth_timeout_ns"):  # fmt: skip
+                     "memory_max", "responses_max", "turn_output_max", "auth_timeout_ns"):  # fmt: skip
             if getattr(self, name) <= 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be above 0")
 

@@ -22,6 +22,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from natscore import errors
+from natscore.account.accounts import resolved
 from natscore.authentication import authenticator_for
 from natscore.connection import client
 from natscore.connection.context import Context
@@ -89,6 +90,9 @@ class Server:
         data_plane: makes the data plane from the generator of queue choices; pure Python by default.
         authenticator: who may log in; by default what the options describe.
         facts: called with every fact after it was folded; for tests and projections.
+
+    Raises:
+        ConfigError: the accounts of the options cannot be; the text names every problem.
     """
 
     def __init__(
@@ -100,6 +104,7 @@ class Server:
         facts: Callable[[Fact], None] | None = None,
     ) -> None:
         self.options: Final = options if options is not None else Options()
+        self._accounts = resolved(self.options.accounts)
         self.ready: list[Outbox] = []
         self._make_plane = data_plane
         self._authenticator = authenticator if authenticator is not None else authenticator_for(self.options)
@@ -159,7 +164,7 @@ class Server:
             raise UsageError(f"{type(event).__name__} happens once, and first")
         context = self._context
         context.at, context.effects = event.at, []
-        self._plane.begin_turn(self.options.turn_output_max)
+        self._plane.begin_turn(self.options.turn_output_max, event.at.monotonic_ns)
         act(event)
         return self._finish(context)
 
@@ -204,10 +209,8 @@ class Server:
         options = self.options
         entropy = Entropy(event.seed)
         self._plane = self._make_plane(entropy.choices)
-        state = State(options, self._plane)
-        authenticator = self._authenticator
-        asks = authenticator.requires_login and not authenticator.admits_anonymous
-        info = ServerInfo.of(options, event, auth_required=asks)
+        state = State(options, self._plane, self._accounts)
+        info = ServerInfo.of(options, event, auth_required=self._authenticator.announces_login)
         self._context = Context(options, state, self._authenticator, self._deadlines, entropy, info, event.at)
         self._lifecycle = Lifecycle(self._context, self._settle)
         self._pressure = Pressure(self._context, self._lifecycle, self._settle)

@@ -8,9 +8,12 @@ folded means that the graph is no longer trusted, and the server stops.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
+from natscore.account.accounts import Account as DeclaredAccount
+from natscore.account.accounts import resolved
 from natscore.account.permissions import EVERYTHING
+from natscore.account.settings import GLOBAL_ACCOUNT, AccountSettings
 from natscore.events import ConnectionId
 from natscore.facts import (
     AuthenticationFailed,
@@ -28,6 +31,7 @@ from natscore.wire.connect import NOTHING_SAID
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from natscore.account.accounts import Accounts
     from natscore.account.permissions import Rules
     from natscore.errors import CloseReason
     from natscore.events import Address, ConnectionKind
@@ -35,21 +39,20 @@ if TYPE_CHECKING:
     from natscore.options import Options
     from natscore.plane import DataPlane, Outbox, Source, SubjectTable, Sublist, Subscription
 
-__all__ = ["GLOBAL_ACCOUNT", "Account", "Audience", "Connection", "InterestKey", "State"]
-
-GLOBAL_ACCOUNT: Final = "$G"
+__all__ = ["Account", "Audience", "Connection", "InterestKey", "State"]
 
 InterestKey: TypeAlias = tuple[str, bytes, bytes | None]
 """Account, subject and queue group: what one line of interest between servers is about."""
 
 
 class Account:
-    """A space of subjects: nothing crosses from one account to another."""
+    """A space of subjects: what crosses to another account is what `declared` imports and exports."""
 
-    __slots__ = ("_plane", "_restricted", "clients", "name", "sublist", "table")
+    __slots__ = ("_plane", "_restricted", "clients", "declared", "name", "sublist", "table")
 
-    def __init__(self, name: str, plane: DataPlane) -> None:
-        self.name = name
+    def __init__(self, declared: DeclaredAccount, plane: DataPlane) -> None:
+        self.name = declared.name
+        self.declared = declared
         self.sublist = plane.sublist()
         self.table = plane.table(self.sublist, CLIENT_RESERVED)
         self.clients = 0
@@ -152,18 +155,24 @@ class Audience:
 
 
 class State:
-    """The first kind of state, whole."""
+    """The first kind of state, whole.
 
-    def __init__(self, options: Options, plane: DataPlane) -> None:
+    Args:
+        options: the settings of the server.
+        plane: makes the cells.
+        accounts: what `options.accounts` resolve to, where that is known already.
+    """
+
+    def __init__(self, options: Options, plane: DataPlane, accounts: Accounts | None = None) -> None:
         self.options = options
         self.plane = plane
         self.connections: dict[ConnectionId, Connection] = {}
-        self.accounts: dict[str, Account] = {}
+        declared = accounts if accounts is not None else resolved(options.accounts)
+        self.accounts = {one.name: Account(one, plane) for one in declared}
         self.audiences: dict[ConnectionKind, Audience] = {}  # links that hear the same of our interest
         self.open_connections = 0
         self.slow_consumers = 0
         self.authentication_failures = 0
-        self.account(GLOBAL_ACCOUNT)
         self._folds: dict[type[object], Callable[..., None]] = {
             ConnectionAccepted: self._connection_accepted,
             ClientConnected: self._client_connected,
@@ -176,10 +185,13 @@ class State:
         }
 
     def account(self, name: str) -> Account:
-        """The account of this name, made when it is first needed."""
+        """The account of this name.
+
+        One that is not declared is made when it is first needed: it exports and imports nothing.
+        """
         account = self.accounts.get(name)
         if account is None:
-            account = self.accounts[name] = Account(name, self.plane)
+            account = self.accounts[name] = Account(DeclaredAccount(AccountSettings(name=name)), self.plane)
         return account
 
     def fold(self, fact: Fact) -> None:
@@ -262,7 +274,8 @@ class State:
         headers = options.headers and self.options.headers
         connection.outbox.headers = headers
         source = connection.source
-        self.plane.bind(source, connection.table)
+        leave = fact.permissions.responses
+        self.plane.bind(source, connection.table, leave, self.options.responses_max)
         source.awaiting_connect = False
         source.verbose = options.verbose
         source.pedantic = options.pedantic

@@ -19,6 +19,7 @@ from natscore.account.imports import ImportedService, ImportedStream, imported_s
 from natscore.account.mappings import Mappings
 from natscore.account.settings import (
     DEFAULT_SYSTEM_ACCOUNT,
+    GLOBAL_ACCOUNT,
     AccountSettings,
     ResponseType,
     ServiceExport,
@@ -37,16 +38,14 @@ if TYPE_CHECKING:
     from natscore.account.settings import AccountsSettings, Export, Latency
 
 __all__ = [
-    "GLOBAL_ACCOUNT",
     "Account",
     "Accounts",
     "Path",
     "Problem",
     "Shadow",
     "resolve",
+    "resolved",
 ]
-
-GLOBAL_ACCOUNT: Final = "$G"
 
 Path: TypeAlias = tuple[str | int, ...]
 """Keys and indices that lead to a setting: `("accounts", "B", "imports", 0)`."""
@@ -124,6 +123,14 @@ def resolve(settings: AccountsSettings) -> Accounts | list[Problem]:
     account that it is about, and what `natscore.account.cycles` says.
     """
     return _Resolution(settings).run()
+
+
+def resolved(settings: AccountsSettings) -> Accounts:
+    """The accounts of these settings. Raises ConfigError, which names every problem and its setting."""
+    answer = resolve(settings)
+    if isinstance(answer, Accounts):
+        return answer
+    raise ConfigError("; ".join(f"{'.'.join(map(str, one.path))}: {one.text}" for one in answer))
 
 
 class _Resolution:

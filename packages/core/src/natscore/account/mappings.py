@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping as Table
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from natscore.destinations import BLANKS, integer
@@ -59,6 +59,7 @@ class _Shares:
         return next((transform for limit, transform in self.limits if number < limit), None)
 
 
+@dataclass(init=False, slots=True, unsafe_hash=True)
 class Mapping:
     """One source and its destinations. Raises ConfigError with the text of the reference.
 
@@ -67,11 +68,14 @@ class Mapping:
     lost, and so are all messages of a list without a destination.
     """
 
-    __slots__ = ("_clusters", "_default", "destinations", "source")
+    source: bytes
+    destinations: tuple[Destination, ...]
+    _clusters: Table[str, _Shares] = field(repr=False, compare=False)
+    _default: _Shares = field(repr=False, compare=False)
 
     def __init__(self, source: bytes, destinations: Iterable[Destination], /) -> None:
-        self.source: Final = source
-        self.destinations: Final = tuple(destinations)
+        self.source = source
+        self.destinations = tuple(destinations)
         if not is_valid(source) or not BLANKS.isdisjoint(source):
             raise ConfigError("invalid subject")
         lists: dict[str, list[tuple[int, Transform]]] = {"": []}
@@ -89,8 +93,8 @@ class Mapping:
             weighed = (one.weight, Transform.of_mapping(source, one.subject))
             lists.setdefault(one.cluster, []).append(weighed)
         rest = None if source in seen else Transform.identity(source)
-        self._clusters: Final = {cluster: _shares(shares, rest) for cluster, shares in lists.items()}
-        self._default: Final = self._clusters[""]
+        self._clusters = {cluster: _shares(shares, rest) for cluster, shares in lists.items()}
+        self._default = self._clusters[""]
 
     def choose(self, number: int, cluster: str = "") -> Transform | None:
         """The destination for a number from 0 to 99, None when the message is lost.

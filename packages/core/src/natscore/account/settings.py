@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_SYSTEM_ACCOUNT",
+    "GLOBAL_ACCOUNT",
+    "RESPONSE_THRESHOLD_NS",
     "UNLIMITED",
     "AccountSettings",
     "AccountsSettings",
@@ -35,6 +37,7 @@ __all__ = [
     "StreamImport",
 ]
 
+GLOBAL_ACCOUNT: Final = "$G"
 DEFAULT_SYSTEM_ACCOUNT: Final = "$SYS"
 UNLIMITED: Final = -1
 RESPONSE_THRESHOLD_NS: Final = 120 * 1_000_000_000  # how long a service may be silent
