@@ -61,6 +61,7 @@ LAYERS: Final = (
     ("dataplane",),
     ("state",),
     ("authentication", "explain"),
+    ("reload",),
     ("connection",),
     ("topology",),
     ("server",),

@@ -61,7 +61,7 @@ def test_every_limit_of_the_options_has_a_flag() -> None:
     not_by_its_own_name = {"headers", "fast_producer_stall"}
     not_for_operators = {"turn_output_max"}  # they trade throughput for latency in tests
     follows_from_others = {"note_level"}  # -D and -V
-    only_in_a_file = {"accounts"}
+    only_in_a_file = {"accounts", "users"}
 
     assert {field.name for field in fields(Options)} - reachable == (
         not_by_its_own_name | not_for_operators | follows_from_others | only_in_a_file

@@ -25,6 +25,7 @@ from natscore.events import (
     Event,
     Instant,
     ListenerOpened,
+    OptionsReloaded,
     PasswordVerified,
     PeerClosing,
     ServerStarted,
@@ -75,6 +76,7 @@ EVENTS: Final[list[Event]] = [
         ),
     ),
     TlsFailed(at=AT, cid=CID, error="EOF"),
+    OptionsReloaded(at=AT, options=Options(user="u", tls=TlsOptions(verify=True))),
     ShutdownRequested(at=AT),
 ]  # fmt: skip
 

@@ -14,9 +14,12 @@ major one. Nobody subclasses them, and nobody changes one (`values`).
 from __future__ import annotations
 
 import enum
-from typing import NewType, TypeAlias
+from typing import TYPE_CHECKING, NewType, TypeAlias
 
 from natscore.values import keyword_value, value
+
+if TYPE_CHECKING:
+    from natscore.options import Options
 
 __all__ = [
     "Address",
@@ -32,6 +35,7 @@ __all__ = [
     "Event",
     "Instant",
     "ListenerOpened",
+    "OptionsReloaded",
     "PasswordVerified",
     "PeerClosing",
     "ServerStarted",
@@ -234,6 +238,14 @@ class TlsFailed:
 
 
 @keyword_value
+class OptionsReloaded:
+    """New settings take the place of the old ones, whole; `natscore.reload` says which cannot."""
+
+    at: Instant
+    options: Options
+
+
+@keyword_value
 class ShutdownRequested:
     """Close every connection; the shell has closed the listeners."""
 
@@ -254,5 +266,6 @@ Event: TypeAlias = (
     | PasswordVerified
     | TlsEstablished
     | TlsFailed
+    | OptionsReloaded
     | ShutdownRequested
 )

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields
 from typing import Final
 
 from natscore.account.settings import AccountsSettings
+from natscore.account.users import UsersSettings
 from natscore.effects import Level
 from natscore.errors import ConfigError
 
@@ -82,6 +83,7 @@ class Options:
     password: str = field(default="", repr=False)
     token: str = field(default="", repr=False)
     auth_timeout_ns: int = 2 * SECOND
+    users: UsersSettings = field(default_factory=UsersSettings)  # lists of users; see natscore_security
 
     accounts: AccountsSettings = field(
         default_factory=AccountsSettings
@@ -119,7 +121,12 @@ class Options:
     @property
     def requires_authentication(self) -> bool:
         """Whether a client must log in."""
-        return bool(self.user or self.token)
+        return bool(self.user or self.token or self.users.users)
+
+    @property
+    def payload_bound(self) -> int:
+        """`max_payload` as a number that is never below 0."""
+        return self.max_payload if self.max_payload >= 0 else 1 << 62
 
     def redacted(self) -> dict[str, object]:
         """All settings but the secrets, which appear as whether they are set."""

@@ -120,7 +120,7 @@ class Subscription(Protocol):
     """One subscription of one connection."""
 
     max: int  # auto-unsubscribe after this many; 0: never
-    filter: DeliveryFilter | None  # what it does not get, although it matches; set before it is inserted
+    filter: DeliveryFilter | None  # what it does not get, although it matches; of a member: see restrict
 
     @property
     def outbox(self) -> Outbox: ...
@@ -178,6 +178,9 @@ class Sublist(Protocol):
     def remove(self, subscription: Subscription) -> None:
         """Take a member out again."""
 
+    def restrict(self, subscription: Subscription, rule: DeliveryFilter | None) -> None:
+        """Give a member another filter. It keeps its place."""
+
     def match(self, subject: bytes) -> Sequence[Node[Subscription]]:
         """The nodes whose subscriptions get a message published to `subject`, in a fixed order."""
 
@@ -195,6 +198,8 @@ class Source(Protocol):
     What `run` found besides messages is left in `ops`, `missed` or `violation`.
     """
 
+    max_control_line: int
+    max_payload: int  # far above what fits into memory: no limit
     awaiting_connect: bool  # a login is required and has not happened
     first_ping_due: bool  # the first PING after CONNECT goes to the control plane
     verbose: bool

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from natscore.authentication import authenticator_for
 from natscore.dataplane import PureDataPlane
 from natscore.errors import ReplayDivergence, UsageError
 from natscore.events import WriteBlocked, WriteProgressed
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from natscore.authentication import Authenticator
     from natscore.entropy import Xorshift64
     from natscore.events import ConnectionId, Event
+    from natscore.options import Options
     from natscore.plane import DataPlane, Outbox
 
 __all__ = ["Replayed", "ReplayedKernel", "replay"]
@@ -67,15 +69,18 @@ def replay(
     *,
     data_plane: Callable[[Xorshift64], DataPlane] = PureDataPlane,
     authenticator: Authenticator | None = None,
+    authenticators: Callable[[Options], Authenticator] = authenticator_for,
 ) -> Replayed:
-    """Re-execute a journal and compare every step.
+    """Re-execute a journal and compare every step. `authenticator` and the next are those of `Server`.
 
     Raises:
         JournalError: it is not a journal, or damaged.
         ReplayDivergence: an event had other effects or bytes than recorded.
     """
     options, records = read_journal(read)
-    server = Server(options, data_plane=data_plane, authenticator=authenticator)
+    server = Server(
+        options, data_plane=data_plane, authenticator=authenticator, authenticators=authenticators
+    )
     checksums = Checksums()
     kernel = ReplayedKernel(server)
     number = 0

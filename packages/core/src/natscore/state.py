@@ -22,6 +22,8 @@ from natscore.facts import (
     ConnectionEnded,
     ConnectionForgotten,
     LinkEstablished,
+    OptionsChanged,
+    PermissionsChanged,
     SlowConsumerDetected,
     SubscriptionsChanged,
 )
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from natscore.account.accounts import Accounts
     from natscore.account.permissions import Rules
     from natscore.errors import CloseReason
-    from natscore.events import Address, ConnectionKind
+    from natscore.events import Address, ConnectionKind, Instant
     from natscore.facts import Fact
     from natscore.options import Options
     from natscore.plane import DataPlane, Outbox, Source, SubjectTable, Sublist, Subscription
@@ -170,6 +172,7 @@ class State:
         declared = accounts if accounts is not None else resolved(options.accounts)
         self.accounts = {one.name: Account(one, plane) for one in declared}
         self.audiences: dict[ConnectionKind, Audience] = {}  # links that hear the same of our interest
+        self.loaded: Instant | None = None  # when a reload last changed the settings
         self.open_connections = 0
         self.slow_consumers = 0
         self.authentication_failures = 0
@@ -177,6 +180,8 @@ class State:
             ConnectionAccepted: self._connection_accepted,
             ClientConnected: self._client_connected,
             SubscriptionsChanged: self._subscriptions_changed,
+            OptionsChanged: self._options_changed,
+            PermissionsChanged: self._permissions_changed,
             AuthenticationFailed: self._authentication_failed,
             SlowConsumerDetected: self._slow_consumer_detected,
             LinkEstablished: self._link_established,
@@ -226,6 +231,7 @@ class State:
     def summary(self) -> dict[str, object]:
         """Everything in this state as plain values, for comparing two states."""
         return {
+            "loaded": self.loaded,
             "open_connections": self.open_connections,
             "slow_consumers": self.slow_consumers,
             "authentication_failures": self.authentication_failures,
@@ -239,6 +245,7 @@ class State:
                     "remote": str(connection.remote),
                     "account": connection.account.name,
                     "awaits_login": connection.awaits_login,
+                    "permissions": connection.permissions,
                     "options": connection.options,
                     "ended": connection.ended,
                     "subscriptions": [
@@ -289,6 +296,9 @@ class State:
         rules = connection.permissions.subscribe
         for gone in fact.removed:
             sublist.remove(subscriptions.pop(gone.sid))
+        for sid in fact.judged:
+            judged = subscriptions[sid]
+            sublist.restrict(judged, rules.filter_for(judged.subject, judged.queue) if rules.deny else None)
         for sid, maximum in fact.limited:
             subscriptions[sid].max = maximum
         for wanted in fact.added:
@@ -299,6 +309,19 @@ class State:
                 subscription.filter = rules.filter_for(wanted.subject, wanted.queue)
             sublist.insert(subscription)
             subscriptions[wanted.sid] = subscription
+
+    def _options_changed(self, fact: OptionsChanged) -> None:
+        self.options = fact.options
+        self.loaded = fact.at
+
+    def _permissions_changed(self, fact: PermissionsChanged) -> None:
+        connection = self.connections[fact.cid]
+        account = connection.account
+        table = account.take_table(fact.permissions.publish)
+        account.leave_table(connection.permissions.publish)
+        connection.permissions = fact.permissions
+        connection.table = table
+        self.plane.bind(connection.source, table)
 
     def _authentication_failed(self, fact: AuthenticationFailed) -> None:
         self.authentication_failures += 1

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from natscore import plane
+    from natscore.account.permissions import DeliveryFilter
     from natscore.plan import Plan
 
 __all__ = ["Entry", "Node", "SubjectTable", "Sublist"]
@@ -176,6 +177,16 @@ class Sublist:
             else:
                 self._uproot(node)
         self.count -= 1
+
+    def restrict(self, subscription: plane.Subscription, rule: DeliveryFilter | None) -> None:
+        """Give a member another filter. It keeps its place."""
+        assert isinstance(subscription, Subscription)
+        node = subscription.node
+        assert node is not None
+        if subscription.filter != rule:
+            self._void(node)
+            node.particular += (rule is not None) - (subscription.filter is not None)
+            subscription.filter = rule
 
     def match(self, subject: bytes) -> list[Node]:
         """The nodes whose subscriptions get a message published to `subject`, in a fixed order.

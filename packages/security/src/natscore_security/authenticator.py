@@ -87,20 +87,24 @@ class ConfiguredUsers:
         if anonymous is not None and not (said.user or said.password or said.auth_token):
             return _accept(anonymous) if _may_connect(anonymous, login) else Refuse()
         if self._token:
-            return self._by_secret(_said(said.auth_token), self._token, Accept())
+            refusal = Refuse(is_unknown=bool(said.user or said.nkey))
+            return self._by_secret(_said(said.auth_token), self._token, Accept(), refusal)
         user = self._users.get(said.user)
         password = _said(said.password)
         if user is None:
-            return self._by_secret(password, self._dummy or _NOBODYS_PASSWORD, Refuse())
+            return self._by_secret(password, self._dummy or _NOBODYS_PASSWORD, Refuse(is_unknown=True))
         then = _accept(user) if _may_connect(user, login) else Refuse()
         return self._by_secret(password, self._secrets[user.name], then)
 
-    def _by_secret(self, said: bytes, configured: bytes, then: Accept | Refuse) -> Verdict:
+    def _by_secret(
+        self, said: bytes, configured: bytes, then: Accept | Refuse, refusal: Refuse | None = None
+    ) -> Verdict:
         if passwords.is_hash(configured):
             return Wait(said, configured, then)
         if passwords.equal(said, configured) and isinstance(then, Accept):
             return then
-        return Refuse() if self._dummy is None else Wait(said, self._dummy, Refuse())
+        refusal = refusal or (then if isinstance(then, Refuse) else Refuse())
+        return refusal if self._dummy is None else Wait(said, self._dummy, refusal)
 
     def _by_signature(self, login: Login) -> Verdict:
         said = login.said
@@ -112,7 +116,9 @@ class ConfiguredUsers:
         except KeyFormatError:
             return Refuse()
         user = self._nkeys.get(said.nkey)
-        return _accept(user) if signed and user is not None and _may_connect(user, login) else Refuse()
+        if user is None:
+            return Refuse(is_unknown=True)
+        return _accept(user) if signed and _may_connect(user, login) else Refuse()
 
     def _find_no_auth_user(self, name: str) -> ConfiguredUser | None:
         if not name:

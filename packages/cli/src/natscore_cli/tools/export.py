@@ -16,6 +16,7 @@ from natscore import (
     BytesReceived,
     ConfigError,
     ConnectionClosed,
+    OptionsReloaded,
     Server,
     UsageError,
 )
@@ -106,8 +107,13 @@ def export(read: Callable[[int], bytes], write: Callable[[bytes], object]) -> in
 
 
 def _sanitized_options(options: Options, stand_ins: StandIns) -> Options:
+    users = tuple(
+        replace(user, name=stand_ins.of(user.name), password=stand_ins.of(user.password))
+        for user in options.users.users
+    )
     return replace(
         options,
+        users=replace(options.users, users=users),
         user=stand_ins.of(options.user),
         password=stand_ins.of(options.password),
         token=stand_ins.of(options.token),
@@ -127,6 +133,8 @@ def _sanitized_events(events: Iterable[Event], stand_ins: StandIns) -> Iterator[
             chunk = stream.take(bytes(event.data))
         elif isinstance(event, ConnectionClosed) and event.cid in streams:
             streams.pop(event.cid).give_up()
+        elif isinstance(event, OptionsReloaded):
+            event = replace(event, options=_sanitized_options(event.options, stand_ins))
         held.append((event, chunk))
         if len(held) > HELD_EVENTS_MAX:
             for stream in streams.values():

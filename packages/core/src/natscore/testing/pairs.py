@@ -314,6 +314,12 @@ class PairedSublist:
         del subscription.outbox.subscriptions[subscription.first]
         subscription.compare()
 
+    def restrict(self, subscription: Subscription, rule: DeliveryFilter | None) -> None:
+        """Give a member of both another filter."""
+        assert isinstance(subscription, PairedSubscription)
+        self.first.restrict(subscription.first, rule)
+        self.second.restrict(subscription.second, rule)
+
     def match(self, subject: bytes) -> Sequence[PairedNode]:
         """The nodes whose subscriptions get a message published to `subject`."""
         return self._nodes(self.first.match(subject), self.second.match(subject))
@@ -344,6 +350,8 @@ class PairedSource:
         self.cid: ConnectionId = agree("source", "cid", first.cid, second.cid)
         self._missed: tuple[PairedNode, ...] = ()
 
+    max_control_line = _Written[int]()
+    max_payload = _Written[int]()
     awaiting_connect = _Written[bool]()
     first_ping_due = _Written[bool]()
     verbose = _Written[bool]()
