@@ -89,6 +89,7 @@ class _Register:
     requires_login = True
     checks_signatures = False
     admits_anonymous = False
+    announces_login = True
 
     def __init__(self) -> None:
         self.next = Accept()

@@ -389,7 +389,7 @@ class _Hole:
     groups = ()
     fanout = width = overhead = 0
     distinct = True
-    refuses = False
+    refuses = tracks = False
 
 
 WITH_A_HOLE: Plan = _Hole()  # type: ignore[type-arg, assignment]

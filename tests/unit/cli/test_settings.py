@@ -171,7 +171,10 @@ def test_tls_needs_a_certificate_and_its_key(words: tuple[str, ...], text: str) 
 def test_a_certificate_and_its_key_are_enough_for_tls() -> None:
     chosen = settings("--tlscert", "cert.pem", "--tlskey", "key.pem", "--tlsverify", "--tlscacert", "ca.pem")
 
-    assert chosen.tls == TlsSettings(cert_file="cert.pem", key_file="key.pem", ca_file="ca.pem", verify=True)
+    assert chosen.tls is not None
+    assert chosen.tls.settings == TlsSettings(
+        cert_file="cert.pem", key_file="key.pem", ca_file="ca.pem", verify=True
+    )
     assert chosen.options.tls == TlsOptions(verify=True)
     assert chosen.options.auth_timeout_ns == 3 * SECOND
     assert settings("--tlscert", "c", "--tlskey", "k", "--auth_timeout", "9s").options.auth_timeout_ns == (
@@ -186,14 +189,22 @@ def test_tls_can_be_switched_off() -> None:
     assert chosen.options.auth_timeout_ns == 2 * SECOND
 
 
+@pytest.mark.spec("client-protocol 16.2")
 @pytest.mark.parametrize("variant", "abxy")
-@pytest.mark.parametrize(("flag", "more"), [("--pass", ("--user", "a")), ("--auth", ())])
-def test_a_bcrypt_hash_is_refused_and_not_shown(flag: str, more: tuple[str, ...], variant: str) -> None:
+@pytest.mark.parametrize(
+    ("flag", "more", "what"),
+    [("--pass", ("--user", "a"), "a hashed password"), ("--auth", (), "a hashed token")],
+)
+def test_a_bcrypt_hash_is_compared_as_one_and_not_shown(
+    flag: str, more: tuple[str, ...], what: str, variant: str
+) -> None:
     hashed = f"$2{variant}$11$" + "x" * 53
 
-    text = refusal(flag, hashed, *more)
+    logins = settings(flag, hashed, *more).logins
 
-    assert text == f"{flag} holds a bcrypt hash; hashed credentials are not supported yet"
+    assert logins.needs_security == what
+    assert not logins.plain_passwords
+    assert "xxx" not in repr(logins)
 
 
 def test_a_password_that_only_begins_like_a_hash_is_a_password() -> None:

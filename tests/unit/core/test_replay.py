@@ -153,6 +153,7 @@ class Only:
     requires_login = True
     checks_signatures = False
     admits_anonymous = False
+    announces_login = True
 
     def __init__(self, name: str) -> None:
         self.name = name

@@ -268,6 +268,7 @@ cdef struct Receivers:
     long long overhead
     bint distinct
     bint refuses
+    bint tracks
 
 
 cdef Receivers *receivers_of(object plan) except NULL:
@@ -285,6 +286,7 @@ cdef Receivers *receivers_of(object plan) except NULL:
         made.overhead = plan.overhead
         made.distinct = plan.distinct
         made.refuses = plan.refuses
+        made.tracks = plan.tracks
         made.local = <PyObject **> calloc(<size_t> len(local) + 1, sizeof(PyObject *))
         made.groups = <GroupRow *> calloc(<size_t> len(groups) + 1, sizeof(GroupRow))
         if made.local == NULL or made.groups == NULL:
@@ -1121,6 +1123,17 @@ cdef class SubjectTable:
         watched = (<CompiledPlan> found).watches(epoch)
         self._keep(hashed, subject, size, found, watched)
         return found
+
+    cdef PyObject *look_up_response(self, const char *subject, Py_ssize_t size) except? NULL:
+        """The same for a subject that is refused, for somebody who has leave. Reserved ones stay refused."""
+        if self._is_reserved(subject, size):
+            return <PyObject *> self._refusal
+        self.sublist.match_text(subject, size)
+        return self.sublist.plan_of_found(subject, size)
+
+    cdef object responses(self, permission, responses_max):
+        """The record of somebody who may answer where this table refuses."""
+        return Responses(permission, responses_max, self._allow, self._deny)
 
     cdef bint _refuses(self, const char *subject, Py_ssize_t size) except -1:
         return (

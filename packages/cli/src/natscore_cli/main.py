@@ -91,12 +91,13 @@ def _check(path: str) -> int:
 
     from natscore_cli.conf.effect import FileRefused, load_file
     from natscore_cli.machine import memory_bytes
+    from natscore_cli.serve import check_start
     from natscore_cli.settings import resolve
 
     file = load_file(path, os.environ)
     if file.warnings:
         raise FileRefused("\n".join(file.warnings) + "\n")
-    resolve(parse([]), memory_bytes=memory_bytes(), file=file._replace(not_built=()))
+    check_start(resolve(parse([]), memory_bytes=memory_bytes(), file=file._replace(not_built=())))
     for line in file.not_built:
         _complain(line, 0)
     return _complain(f"configuration file {path} is valid ({file.digest})", 0)

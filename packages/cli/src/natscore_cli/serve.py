@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 import anyio
 
-from natscore.effects import Level, Note
+from natscore.effects import Level, Note, VerifyPassword
 from natscore.errors import ConfigError
 from natscore.events import ConnectionKind
 from natscore.journal import Recorder
@@ -33,8 +33,10 @@ from natscore_cli.files import (
     write_ports_file,
 )
 from natscore_cli.flags import PROGRAM
+from natscore_cli.logins import authenticators, password_performer
 from natscore_cli.logs import Log, Sink, is_character_device, open_log_file
-from natscore_cli.machine import raise_descriptor_limit
+from natscore_cli.machine import descriptor_limit, raise_descriptor_limit
+from natscore_cli.redaction import escaped
 from natscore_cli.signals import NAMES, STOPPING, SUPPORTED_LATER, end_at_once_on_another
 from natscore_cli.version import VERSION
 from natscore_tcp import (
@@ -54,7 +56,7 @@ if TYPE_CHECKING:
     from natscore_cli.settings import LogSettings, Settings
     from natscore_cli.signals import SignalsBeforeStart
 
-__all__ = ["serve"]
+__all__ = ["check_start", "serve", "tls_acceptor"]
 
 _STANDARD_ERROR: Final = 2
 _DISCOURAGED_PAYLOAD: Final = 8 * 1024 * 1024  # nats-server's MAX_PAYLOAD_MAX_SIZE
@@ -64,7 +66,8 @@ _FATAL: Final = 1  # exit code
 def serve(settings: Settings, signals: SignalsBeforeStart) -> int:
     """Run a server until a signal ends it. Returns the exit code. Raises StartRefused."""
     options = _loop_options(settings)
-    tls = _tls_acceptor(settings)
+    tls = tls_acceptor(settings)
+    settings.logins.authenticator()
     _occupy_standard_descriptors()
     raise_descriptor_limit()
     try:
@@ -97,11 +100,22 @@ def _loop_options(settings: Settings) -> dict[str, object]:
         raise StartRefused(str(error)) from error
 
 
-def _tls_acceptor(settings: Settings) -> TlsAcceptor | None:
+def tls_acceptor(settings: Settings) -> TlsAcceptor | None:
+    """What begins TLS with clients; None: nothing does. Reads the files. Raises StartRefused."""
+    tls = settings.tls
+    if tls is None:
+        return None
     try:
-        return TlsAcceptor(settings.tls) if settings.tls is not None else None
+        return TlsAcceptor(tls.settings)
     except ConfigError as error:
-        raise StartRefused(str(error)) from error
+        where = f"{tls.place}: " if tls.place else ""
+        raise StartRefused(escaped(f"{where}{error}")) from error
+
+
+def check_start(settings: Settings) -> None:
+    """All that `serve` would do before it opens anything, for `-t`. Raises StartRefused."""
+    tls_acceptor(settings)
+    settings.logins.authenticator()
 
 
 def _occupy_standard_descriptors() -> None:
@@ -123,7 +137,11 @@ class _Serving:
     """One server with its files. A context manager that closes what it opened."""
 
     def __init__(
-        self, settings: Settings, log: Log, signals: SignalsBeforeStart, tls: TlsAcceptor | None
+        self,
+        settings: Settings,
+        log: Log,
+        signals: SignalsBeforeStart,
+        tls: TlsAcceptor | None,
     ) -> None:
         self._settings = settings
         self._log = log
@@ -134,11 +152,13 @@ class _Serving:
 
     def __enter__(self) -> _Serving:
         self._executor = choose_executor()
-        self._server = Server(self._settings.options, data_plane=self._executor.make)
+        options = self._settings.options
+        self._server = Server(options, data_plane=self._executor.make, authenticators=authenticators)
         shell = self._recorder() or self._server
         self._runtime = Runtime(
             shell,
             note=self._log,
+            performers={VerifyPassword: password_performer(options.auth_timeout_ns)},
             settings=TransportSettings(tune_gc=True),
             tls={ConnectionKind.CLIENT: self._tls} if self._tls is not None else None,
         )
@@ -160,8 +180,7 @@ class _Serving:
                     options = self._settings.options
                     address = await self._runtime.listen(options.host, options.port)
                     self._note("listening_for_clients", address=address)
-                    if self._tls is not None:
-                        self._note("tls_required_for_clients")
+                    self._say_whether_tls()
                     self._write_ports_file(address)
                     self._note("server_ready")
                     await self._until_told_to_stop(received)
@@ -208,17 +227,36 @@ class _Serving:
         self._log(self._executor.note)
         for flag in settings.ignored_flags:
             self._note("flag_ignored", Level.WARNING, flag=flag)
-        if options.requires_authentication:
+        if settings.logins.plain_passwords:
             self._note("plaintext_passwords_detected", Level.WARNING)
         configuration = settings.configuration
         if configuration is not None:
             self._note("configuration_file", path=configuration.path, digest=configuration.digest)
             for option, reason in configuration.ignored:
                 self._note("option_ignored", Level.WARNING, option=option, reason=reason)
+        self._warn()
         if options.max_payload > _DISCOURAGED_PAYLOAD:
             self._note("max_payload_discouraged", Level.WARNING)
         if settings.journal_file is not None:
             self._note("journal_started", Level.WARNING, path=settings.journal_file)
+
+    def _warn(self) -> None:
+        """What works, and an operator should think about."""
+        for name, fields in self._settings.warnings:
+            self._note(name, Level.WARNING, **fields)
+        for text in self._tls.warnings if self._tls is not None else ():
+            self._note("tls_warning", Level.WARNING, text=text)
+        descriptors, wanted = descriptor_limit(), self._settings.options.max_connections
+        if descriptors < wanted:
+            self._note("descriptor_limit_low", Level.WARNING, descriptors=descriptors, max_connections=wanted)
+
+    def _say_whether_tls(self) -> None:
+        tls = self._settings.options.tls
+        if tls is None:
+            return
+        self._note("tls_required_for_clients" if tls.is_required else "tls_available_for_clients")
+        if tls.first_ns == 0:
+            self._note("tls_handshake_first", Level.WARNING)
 
     # -- files ---------------------------------------------------------------------------------------
 

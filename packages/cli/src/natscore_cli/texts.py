@@ -183,8 +183,15 @@ _ROWS: Final[dict[str, str | Callable[[Fields], str]]] = {
     "server_name": "  Name:     {name}",
     "server_id": "  ID:       {server_id}",
     "data_plane": "Data plane: {data_plane}",
-    "plaintext_passwords_detected": (
-        "Plaintext passwords detected; hashed passwords and nkeys are not supported yet"
+    "plaintext_passwords_detected": "Plaintext passwords detected, use nkeys or bcrypt",
+    "no_auth_user_wide": (
+        'Clients that do not log in are user "{user}" of account "{account}", who may use every subject'
+    ),
+    "cluster_without_login": "Cluster port listens on {host} without a login: anybody may join the cluster",
+    "tls_insecure": "{block} does not verify certificates (insecure): anybody may pose as the peer",
+    "tls_warning": "TLS: {text}",
+    "descriptor_limit_low": (
+        "This process may open {descriptors} files and sockets, max_connections is {max_connections}"
     ),
     "max_payload_discouraged": (
         "Maximum payloads over 8.00 MB are generally discouraged and could lead to poor performance"
@@ -195,6 +202,8 @@ _ROWS: Final[dict[str, str | Callable[[Fields], str]]] = {
     "journal_started": "Recording every event, credentials and payloads included, to {path}",
     "listening_for_clients": "Listening for client connections on {address}",
     "tls_required_for_clients": "TLS required for client connections",
+    "tls_available_for_clients": "TLS available for client connections",
+    "tls_handshake_first": 'Clients that are not using "TLS Handshake First" option will fail to connect',
     "server_ready": "Server is ready",
     # what ends a start
     "listen_failed": 'Error listening on port: {address}, "{error}"',

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 from natscore.cells import LARGE_PAYLOAD, Source
 from natscore.errors import invalid_publish_subject, publish_denied, reply_denied
 from natscore.subject import is_valid_literal
-from natscore.turn import DELIVERY_COST, PART_MAX, READY_COST, RECEIVERS_MAX, SINGLE_COST
+from natscore.turn import DELIVERY_COST, PART_MAX, READY_COST, RECEIVERS_MAX, RULE_COST, SINGLE_COST
 from natscore.wire.headers import no_responders, strip_headers
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from natscore.errors import Violation
     from natscore.events import ConnectionId
     from natscore.plan import Group, Plan
+    from natscore.sublist import Node
 
 __all__ = ["DENIED_MAX", "Delivery"]
 
@@ -61,9 +62,10 @@ class _Division:
 class _Message:
     """One message on its way to receivers that may not all take its headers."""
 
-    __slots__ = ("_bare", "body", "line", "with_headers")
+    __slots__ = ("_bare", "body", "line", "reply", "with_headers")
 
-    def __init__(self, line: bytes, body: bytes, with_headers: bool) -> None:
+    def __init__(self, line: bytes, body: bytes, with_headers: bool, reply: bytes) -> None:
+        self.reply = reply  # if it is to be noted; empty otherwise
         self.line = line
         self.body = body
         self.with_headers = with_headers
@@ -86,6 +88,7 @@ class Delivery:
         self.strained: list[Outbox] = []
         self.denied: list[tuple[ConnectionId, bytes, bytes]] = []
         self._choices = choices
+        self._now_ns = 0  # of this turn
 
     def fan_out(
         self,
@@ -97,6 +100,8 @@ class Delivery:
         with_headers: bool,
     ) -> int:
         """Hand a run of messages to every receiver of a plan in which no two share an outbox.
+
+        None of them asks for an answer, if that is to be noted.
 
         Answers what it cost the turn beside what each message weighs: who had nothing to write before.
         """
@@ -248,6 +253,21 @@ class Delivery:
             subscription.live = False
             self.exhausted.append(subscription)
 
+    def response_plan(
+        self, source: Source, subject: bytes, refusal: Plan[Subscription]
+    ) -> Plan[Subscription] | tuple[Node, ...]:
+        """What becomes of a publish that is refused, for it may be a response.
+
+        It counts as one once its plan is there: it is published then, or denied for another reason.
+        """
+        responses = source.outbox.responses
+        if responses is None or not responses.permit(subject, self._now_ns):
+            return refusal
+        found = source.table.look_up_response(subject)
+        if not isinstance(found, tuple) and not found.refuses:
+            responses.use(subject)
+        return found
+
     def publish(
         self,
         source: Source,
@@ -284,7 +304,7 @@ class Delivery:
         if header_size == 0:  # no header after all: MSG for everybody
             line, _, _ = strip_headers(line + body).partition(b"\r\n")
             line += b"\r\n"
-        message = _Message(line, body, with_headers)
+        message = _Message(line, body, with_headers, reply if plan.tracks else b"")
         if plan.fanout > RECEIVERS_MAX or plan.fanout * len(body) > PART_MAX:
             self._begin(source, self._publish_parts(source, plan, subject, reply, message))
             return SINGLE_COST + plan.overhead + READY_COST * (len(self.ready) - ready)
@@ -298,6 +318,8 @@ class Delivery:
             delivered += taken
             cost += DELIVERY_COST * asked
         cost += delivered * (SINGLE_COST + len(body))
+        if message.reply:
+            cost += delivered * RULE_COST
         if not delivered and reply and source.no_responders:
             cost += self._tell_no_responders(source, subject, reply)
         return cost + READY_COST * (len(self.ready) - ready)
@@ -354,6 +376,8 @@ class Delivery:
         outbox.volume += len(body) - 2
         if outbox.blocked:
             self.strained.append(outbox)
+        if message.reply and outbox.responses is not None:
+            outbox.responses.note(message.reply, self._now_ns)
         subscription.delivered += 1
         if subscription.delivered == subscription.max:
             subscription.live = False

@@ -29,6 +29,7 @@ _TYPES: Final[dict[str, type[Any]]] = {
         *(settings.AccountsSettings, settings.AccountSettings, settings.Limits, settings.Latency),
         *(settings.StreamExport, settings.ServiceExport, settings.StreamImport, settings.ServiceImport),
         *(permissions.Permissions, permissions.Rules, permissions.SubscribeRules),
+        permissions.ResponsePermission,
         *(mappings.Destination, TlsOptions, users.UserSettings, users.UsersSettings),
     )
 }

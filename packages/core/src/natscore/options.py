@@ -15,6 +15,7 @@ from natscore.account.settings import AccountsSettings
 from natscore.account.users import UsersSettings
 from natscore.effects import Level
 from natscore.errors import ConfigError
+from natscore.responses import RESPONSES_MAX
 
 __all__ = ["MILLISECOND", "SECOND", "Options", "TlsOptions"]
 
@@ -76,6 +77,7 @@ class Options:
     # ours: limits that the reference lacks
     memory_max: int = 2_147_483_648  # pending output and half-received payloads of all connections
     unauthenticated_per_address_max: int = 0  # connections of one address that did not log in; 0: off
+    responses_max: int = RESPONSES_MAX  # replies that a client with `allow_responses` may still answer
     turn_output_max: int = 16_777_216  # a turn ends between two messages once it wrote this much
 
     # authentication: a single user, or a token
@@ -114,7 +116,7 @@ class Options:
                 f"max_sub_tokens is {self.max_subject_tokens}; it must be 1 to 255, or 0 for no limit"
             )
         for name in ("max_control_line", "max_pending", "write_deadline_ns", "ping_interval_ns",
-                     "memory_max", "turn_output_max", "auth_timeout_ns"):  # fmt: skip
+                     "memory_max", "responses_max", "turn_output_max", "auth_timeout_ns"):  # fmt: skip
             if getattr(self, name) <= 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be above 0")
 

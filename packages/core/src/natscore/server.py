@@ -167,7 +167,7 @@ class Server:
             raise UsageError(f"{type(event).__name__} happens once, and first")
         context = self._context
         context.at, context.effects = event.at, []
-        self._plane.begin_turn(self.options.turn_output_max)
+        self._plane.begin_turn(self.options.turn_output_max, event.at.monotonic_ns)
         act(event)
         return self._finish(context)
 
@@ -218,9 +218,7 @@ class Server:
         entropy = Entropy(event.seed)
         self._plane = self._make_plane(entropy.choices)
         state = State(options, self._plane, self._accounts)
-        authenticator = self._authenticator
-        asks = authenticator.requires_login and not authenticator.admits_anonymous
-        info = ServerInfo.of(options, event, auth_required=asks)
+        info = ServerInfo.of(options, event, auth_required=self._authenticator.announces_login)
         self._context = Context(options, state, self._authenticator, self._deadlines, entropy, info, event.at)
         self._lifecycle = Lifecycle(self._context, self._settle)
         self._pressure = Pressure(self._context, self._lifecycle, self._settle)

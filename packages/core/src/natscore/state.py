@@ -281,7 +281,8 @@ class State:
         headers = options.headers and self.options.headers
         connection.outbox.headers = headers
         source = connection.source
-        self.plane.bind(source, connection.table)
+        leave = fact.permissions.responses
+        self.plane.bind(source, connection.table, leave, self.options.responses_max)
         source.awaiting_connect = False
         source.verbose = options.verbose
         source.pedantic = options.pedantic
@@ -321,7 +322,7 @@ class State:
         account.leave_table(connection.permissions.publish)
         connection.permissions = fact.permissions
         connection.table = table
-        self.plane.bind(connection.source, table)
+        self.plane.bind(connection.source, table, fact.permissions.responses, self.options.responses_max)
 
     def _authentication_failed(self, fact: AuthenticationFailed) -> None:
         self.authentication_failures += 1

@@ -36,7 +36,13 @@ def authenticator_of(options: Options) -> Authenticator:
         users = [_configured(one) for one in settings.users]
         if options.user:
             users.append(User(options.user, options.password))
-        return ConfiguredUsers(users, token=options.token, no_auth_user=settings.no_auth_user)
+        return ConfiguredUsers(
+            users,
+            token=options.token,
+            no_auth_user=settings.no_auth_user,
+            invents_user=settings.invents_user,
+            maps_certificates=settings.maps_certificates,
+        )
     except UsersError as error:
         raise ConfigError(str(error)) from error
 

@@ -23,6 +23,7 @@ from natscore import (
 from natscore.journal import JournalError, Recorder, read_journal
 from natscore.replay import ReplayedKernel
 from natscore_cli.files import os_error_text
+from natscore_cli.logins import authenticators
 from natscore_cli.redaction import escaped
 from natscore_cli.tools.sanitized import StandIns, Stream
 
@@ -77,7 +78,7 @@ def export(read: Callable[[int], bytes], write: Callable[[bytes], object]) -> in
     """
     options, records = read_journal(read)
     stand_ins = StandIns()
-    server = Server(_sanitized_options(options, stand_ins))
+    server = Server(_sanitized_options(options, stand_ins), authenticators=authenticators)
     failures: list[OSError] = []
 
     def remember_failures(data: bytes) -> None:  # a recorder gives up writing and goes on

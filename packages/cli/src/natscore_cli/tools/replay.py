@@ -10,6 +10,7 @@ from natscore.dataplane import PureDataPlane
 from natscore.journal import JournalError
 from natscore.replay import replay
 from natscore_cli.files import os_error_text
+from natscore_cli.logins import authenticators
 from natscore_cli.redaction import escaped
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def run(path: str) -> int:
 
     try:
         with open(path, "rb") as file:
-            replayed = replay(file.read, data_plane=data_plane)
+            replayed = replay(file.read, data_plane=data_plane, authenticators=authenticators)
     except OSError as error:
         return _failed(os_error_text("open", path, error))
     except (JournalError, ConfigError) as error:

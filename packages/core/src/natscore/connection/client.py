@@ -12,6 +12,7 @@ processPong, setFirstPingTimer.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
@@ -169,7 +170,8 @@ def admit_anonymous(context: Context, session: Session) -> Iterator[Fact]:
 
 def login_of(context: Context, session: Session, said: ConnectOptions) -> Login:
     """What an authenticator may judge by."""
-    return Login(context.at, session.connection.remote, said, session.nonce)
+    certificate = session.tls.peer if session.tls is not None else None
+    return Login(context.at, session.connection.remote, said, session.nonce, certificate=certificate)
 
 
 def refuse(context: Context, session: Session, said: ConnectOptions) -> Iterator[Fact]:
@@ -183,6 +185,8 @@ def _bind(context: Context, session: Session, verdict: Accept, said: ConnectOpti
     if said.account or said.new_account:  # no field of CONNECT chooses an account
         yield from refuse(context, session, said)
         raise errors.authorization_violation()
+    if verdict.user:
+        said = replace(said, user=verdict.user)  # as which the log names it
     context.deadlines.cancel((connection.cid, Timer.LOGIN))
     # A repeated CONNECT starts afresh, as in 2.12.10 and later. What was subscribed before the first one,
     # on an open server, stands, but no subscription follows a client into another account.

@@ -103,7 +103,7 @@ class Reloading:
         tls = options.tls
         context.info = replace(
             context.info,
-            auth_required=authenticator.requires_login and not authenticator.admits_anonymous,
+            auth_required=authenticator.announces_login,
             max_payload=options.max_payload,
             tls_required=tls is not None and tls.is_required,
             tls_verify=tls is not None and tls.verify,

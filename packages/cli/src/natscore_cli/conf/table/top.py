@@ -19,7 +19,7 @@ from natscore_cli.conf.table.clients import (
 from natscore_cli.conf.table.keys import SERVER, is_public_key
 from natscore_cli.conf.table.links import CLUSTER, GATEWAY, LEAFNODES, WRITE_TIMEOUT
 from natscore_cli.conf.table.permissions import refuse_doubled
-from natscore_cli.conf.table.rows import ignored, inner, later, obeyed, unsupported
+from natscore_cli.conf.table.rows import DECLINED, declined, ignored, inner, later, obeyed, unsupported
 from natscore_cli.conf.table.tls import OCSP, OCSP_CACHE, TLS
 from natscore_cli.conf.values import (
     ANYTHING,
@@ -164,7 +164,8 @@ _NETWORK: Final = (
         "disable_sublist_cache no_sublist_cache", BOOLEAN, "false", _NO, "do not keep results of matching",
         "this server has no such cache",
     ),
-    later("proxy_protocol", BOOLEAN, "false", _NO, "clients come through a proxy that says who they are"),
+    declined("proxy_protocol", BOOLEAN, "false", _NO, "clients come through a proxy that says who they are",
+             DECLINED),
     obeyed(
         "no_fast_producer_stall", BOOLEAN, "false", _YES, "no_fast_producer_stall",
         "do not slow producers down for slow consumers",
@@ -259,22 +260,19 @@ _MONITOR: Final = (
 )
 
 _SECURITY: Final = (
-    obeyed("authorization", block_of(AUTHORIZATION), "-", _YES, "authorization", "who may log in")._replace(
-        block=AUTHORIZATION, sample="{ user: a, password: b }"
-    ),
-    later("accounts", ACCOUNTS, "-", _YES, "clients that see nothing of each other", block=ACCOUNT_BLOCK),
+    obeyed("authorization", block_of(AUTHORIZATION), "-", _YES, "authorization", "who may log in",
+           block=AUTHORIZATION, sample="{ user: a, password: b }"),
+    obeyed("accounts", ACCOUNTS, "-", _YES, "accounts", "clients that see nothing of each other",
+           block=ACCOUNT_BLOCK),
     later("mappings maps", MAPPINGS, "-", _YES, "subjects that become others, in `$G`", block=MAPPING_BLOCK),
-    later("no_auth_user", TEXT, "-", _PARTLY, "user of clients without credentials",
-          sample="a\nauthorization { users: [ {user: a} ] }"),
+    obeyed("no_auth_user", TEXT, "-", _PARTLY, "logins", "user of clients without credentials",
+           sample="a\nauthorization { users: [ {user: a} ] }"),
     later("default_sentinel", TEXT, "-", _YES, "user token of clients without one"),
-    later(
+    obeyed(
         "system_account system", Type("text", _read_system_account, "SYS", "5"), "`$SYS`", _NO,
-        "account of the server's own messages", sample="SYS, accounts: { SYS: {} }",
+        "accounts", "account of the server's own messages", sample="SYS, accounts: { SYS: {} }",
     ),
-    ignored(
-        "no_system_account no_system no_sys_acc", BOOLEAN, "false", _NO, "be without one",
-        "the system account is not built yet",
-    ),
+    obeyed("no_system_account no_system no_sys_acc", BOOLEAN, "false", _NO, "accounts", "be without one"),
     later("trusted_keys trusted", TRUSTED, "-", _NO, "keys that sign accounts"),
     later("operator operators root roots root_operator root_operators", OPERATORS, "-", _NO,
           "who signs accounts", sample='"eyJ0.e30.c2ln"\nresolver: MEM'),
@@ -287,14 +285,15 @@ _SECURITY: Final = (
         "{ AAAACAQDAQCQMBYIBEFAWDANBYHRAEISCMKBKFQXDAMRUGY4DUPB776S: eyJ0.e30.c2ln }"
     )),
     later("resolver_pinned_accounts", PINNED, "all", _YES, "accounts that may connect"),
-    later("tls", block_of(TLS), "-", _YES, "encrypted connections of clients",
-          block=TLS, off=(), sample="{ timeout: 3 }"),
-    later("allow_non_tls", BOOLEAN, "false", _NO, "clients without TLS, too"),
-    later("ocsp", OCSP[0], "as `auto`", _YES, "staple answers about our certificate", block=OCSP[1]),
-    later("ocsp_cache", OCSP_CACHE[0], "none", _YES, "answers about those of peers", block=OCSP_CACHE[1]),
-    later(
-        "proxies", block_of(_PROXIES), "-", _YES, "trusted proxies", block=_PROXIES, sample="{ trusted: [] }"
-    ),
+    obeyed("tls", block_of(TLS), "-", _YES, "tls", "encrypted connections of clients",
+           block=TLS, sample="{ timeout: 3 }"),
+    obeyed("allow_non_tls", BOOLEAN, "false", _NO, "allow_non_tls", "clients without TLS, too"),
+    declined("ocsp", OCSP[0], "as `auto`", _YES, "staple answers about our certificate", DECLINED,
+             block=OCSP[1]),
+    declined("ocsp_cache", OCSP_CACHE[0], "none", _YES, "answers about those of peers", DECLINED,
+             block=OCSP_CACHE[1]),
+    declined("proxies", block_of(_PROXIES), "-", _YES, "trusted proxies", DECLINED, block=_PROXIES,
+             sample="{ trusted: [] }"),
 )  # fmt: skip
 
 _SERVERS: Final = (
