@@ -24,6 +24,7 @@ from natscore.events import (
     DialFailed,
     Event,
     Instant,
+    LameDuckRequested,
     ListenerOpened,
     OptionsReloaded,
     PasswordVerified,
@@ -77,6 +78,7 @@ EVENTS: Final[list[Event]] = [
     ),
     TlsFailed(at=AT, cid=CID, error="EOF"),
     OptionsReloaded(at=AT, options=Options(user="u", tls=TlsOptions(verify=True))),
+    LameDuckRequested(at=AT),
     ShutdownRequested(at=AT),
 ]  # fmt: skip
 

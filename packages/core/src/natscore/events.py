@@ -34,6 +34,7 @@ __all__ = [
     "DialFailed",
     "Event",
     "Instant",
+    "LameDuckRequested",
     "ListenerOpened",
     "OptionsReloaded",
     "PasswordVerified",
@@ -167,7 +168,8 @@ class WriteBlocked:
     """The kernel refused bytes: `refused` of this outbox stay, and writability is awaited.
 
     Fed directly after the flush that was refused, before any other event.
-    Silence means that everything was written.
+    Silence means that everything was written, or will be: `natscore.plane.HELD_MAX`
+    bytes may wait for a flush while reads are handled.
     """
 
     at: Instant
@@ -246,6 +248,13 @@ class OptionsReloaded:
 
 
 @keyword_value
+class LameDuckRequested:
+    """Part from every client, gently; the shell has closed the listeners of clients. Answered by ShutDown."""
+
+    at: Instant
+
+
+@keyword_value
 class ShutdownRequested:
     """Close every connection; the shell has closed the listeners."""
 
@@ -267,5 +276,6 @@ Event: TypeAlias = (
     | TlsEstablished
     | TlsFailed
     | OptionsReloaded
+    | LameDuckRequested
     | ShutdownRequested
 )

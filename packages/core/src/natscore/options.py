@@ -74,6 +74,10 @@ class Options:
     headers: bool = True  # `no_header_support` is its opposite
     fast_producer_stall: bool = True  # `no_fast_producer_stall` is its opposite
 
+    # how it goes away
+    lame_duck_duration_ns: int = 120 * SECOND  # within which clients are closed
+    lame_duck_grace_period_ns: int = 10 * SECOND  # of it, before the first of them
+
     # ours: limits that the reference lacks
     memory_max: int = 2_147_483_648  # pending output and half-received payloads of all connections
     unauthenticated_per_address_max: int = 0  # connections of one address that did not log in; 0: off
@@ -114,6 +118,11 @@ class Options:
         if not 0 <= self.max_subject_tokens <= 255:
             raise ConfigError(
                 f"max_sub_tokens is {self.max_subject_tokens}; it must be 1 to 255, or 0 for no limit"
+            )
+        if not 0 <= self.lame_duck_grace_period_ns < self.lame_duck_duration_ns:
+            raise ConfigError(
+                f"lame duck grace period ({self.lame_duck_grace_period_ns} ns) should be strictly lower than"
+                f" lame duck duration ({self.lame_duck_duration_ns} ns)"
             )
         for name in ("max_control_line", "max_pending", "write_deadline_ns", "ping_interval_ns",
                      "memory_max", "responses_max", "turn_output_max", "auth_timeout_ns"):  # fmt: skip

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CLIENT_RESERVED",
+    "HELD_MAX",
     "DataPlane",
     "Found",
     "Node",
@@ -44,6 +45,9 @@ __all__ = [
 
 CLIENT_RESERVED: Final = (b"_GR_.", b"$NRG.")
 """Prefixes that a client must not publish to (client-protocol.md section 20)."""
+
+HELD_MAX: Final = 16_384
+"""Bytes that a shell may leave in an outbox from one read to the next; what holds more it offers (ADR 15)."""
 
 T_co = TypeVar("T_co", covariant=True)
 S_co = TypeVar("S_co", bound="Subscription", covariant=True)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from natscore.account.accounts import Problem, resolve
 from natscore.account.settings import DEFAULT_SYSTEM_ACCOUNT
 from natscore.errors import ConfigError
+from natscore.options import MILLISECOND, SECOND
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from natscore.authentication import Authenticator
     from natscore.options import Options
 
-__all__ = ["refused_changes", "reload_problems"]
+__all__ = ["go_duration", "refused_changes", "reload_problems"]
 
 _FIELDS: Final = {
     "host": "Host",
@@ -33,6 +34,11 @@ _FIELDS: Final = {
 }
 """Names of the reference for fields of ours that it does not reload."""
 
+_DURATIONS: Final = {
+    "lame_duck_duration_ns": "LameDuckDuration",
+    "lame_duck_grace_period_ns": "LameDuckGracePeriod",
+}
+
 
 def refused_changes(old: Options, new: Options, *, port: int | None = None) -> list[str]:
     """What of `new` needs another start, each in the words of nats-server; empty: a reload can do all.
@@ -42,6 +48,11 @@ def refused_changes(old: Options, new: Options, *, port: int | None = None) -> l
     found = [
         _refusal(name, getattr(old, field), getattr(new, field))
         for field, name in _FIELDS.items()
+        if getattr(old, field) != getattr(new, field)
+    ]
+    found += [
+        _refusal(name, go_duration(getattr(old, field)), go_duration(getattr(new, field)))
+        for field, name in _DURATIONS.items()
         if getattr(old, field) != getattr(new, field)
     ]
     at = port if port is not None and old.port == -1 else old.port
@@ -98,6 +109,27 @@ def _system_account(old: Options, new: Options) -> list[str]:
 
 def _refusal(name: str, old: object, new: object) -> str:
     return f"config reload not supported for {name}: old={_go(old)}, new={_go(new)}"
+
+
+def go_duration(duration_ns: int) -> str:
+    """A duration as Go prints it: `2m0s`, `1.5s`, `10ms`."""
+    if duration_ns < SECOND:
+        for unit, size in (("ms", MILLISECOND), ("µs", 1_000)):
+            if duration_ns >= size:
+                return f"{_decimal(duration_ns, size)}{unit}"
+        return f"{duration_ns}ns" if duration_ns else "0s"
+    minutes, rest = divmod(duration_ns, 60 * SECOND)
+    seconds = f"{_decimal(rest, SECOND)}s"
+    if not minutes:
+        return seconds
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes}m{seconds}" if hours else f"{minutes}m{seconds}"
+
+
+def _decimal(value: int, unit: int) -> str:
+    whole, rest = divmod(value, unit)
+    digits = f"{rest:0{len(str(unit)) - 1}d}".rstrip("0")
+    return f"{whole}.{digits}" if digits else str(whole)
 
 
 def _go(value: object) -> str:

@@ -26,6 +26,7 @@ from natscore.account.accounts import resolved
 from natscore.authentication import authenticator_for
 from natscore.connection import client
 from natscore.connection.context import Context
+from natscore.connection.departure import Departure
 from natscore.connection.entrance import Entrance
 from natscore.connection.lifecycle import Lifecycle
 from natscore.connection.pressure import Pressure
@@ -45,6 +46,7 @@ from natscore.events import (
     ConnectionOpened,
     DeadlineReached,
     DialFailed,
+    LameDuckRequested,
     ListenerOpened,
     OptionsReloaded,
     PasswordVerified,
@@ -120,6 +122,7 @@ class Server:
         self._pressure: Pressure
         self._entrance: Entrance
         self._reloading: Reloading
+        self._departure: Departure
         self._refused: set[ConnectionId] = set()  # of a kind that this server does not take
         self._deadlines: Deadlines[tuple[ConnectionId, Timer]] = Deadlines()
         self._continue_asked = False
@@ -136,7 +139,8 @@ class Server:
             PasswordVerified: self._password_verified,
             **dict.fromkeys((TlsEstablished, TlsFailed), lambda event: self._entrance.answered(event)),
             OptionsReloaded: self._options_reloaded,
-            ShutdownRequested: self._shutdown_requested,
+            LameDuckRequested: lambda event: self._departure.begin(event),
+            ShutdownRequested: lambda event: self._departure.shut_down(event),
         }
         self._expired: dict[Timer, Callable[[Session], None]] = {
             Timer.LOGIN: lambda session: client.login_timer(self._context, session),
@@ -226,6 +230,7 @@ class Server:
         self._reloading = Reloading(
             self._context, self._lifecycle, self._settle, self._settle_all, self._authenticators
         )
+        self._departure = Departure(self._context, self._lifecycle, self._entrance)
         self._has_started = True
 
     def _listener_opened(self, event: ListenerOpened) -> None:
@@ -276,6 +281,8 @@ class Server:
             cid, timer = key
             if timer is Timer.TLS_RATE:
                 self._entrance.report_rejected()
+            elif timer is Timer.LAME_DUCK:
+                self._departure.expired()
             elif (session := self._lifecycle.sessions.get(cid)) is not None:
                 self._guard(session, self._expired[timer])
 
@@ -309,11 +316,6 @@ class Server:
     def _options_reloaded(self, event: OptionsReloaded) -> None:
         self.options = self._reloading.begin(event)
         self._reloading.walk(self._guard)
-
-    def _shutdown_requested(self, event: ShutdownRequested) -> None:
-        self._entrance.is_shut = True
-        for session in list(self._lifecycle.sessions.values()):
-            self._lifecycle.end(session, CloseReason.SERVER_SHUTDOWN)
 
     # -- reading -----------------------------------------------------------------------------------
 

@@ -177,6 +177,8 @@ class Reloading:
         connection, options = session.connection, context.options
         connection.source.max_control_line = options.max_control_line
         connection.source.max_payload = options.payload_bound
+        if options.trace and not connection.source.stepping:
+            session.traced = connection.outbox.appended  # what it was told before is not shown
         connection.source.stepping = options.trace
         if session.phase is Phase.VERIFYING and connection.awaits_login:
             assert session.verdict is not None

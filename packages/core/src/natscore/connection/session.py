@@ -41,13 +41,14 @@ class Timer(enum.IntEnum):
     WRITE = enum.auto()
     STALL = enum.auto()
     TLS = enum.auto()
-    TLS_RATE = enum.auto()  # of the server, not of a connection
+    TLS_RATE = enum.auto()  # this and the next: of the server, not of a connection
+    LAME_DUCK = enum.auto()
 
 
 TimerKey: TypeAlias = "tuple[ConnectionId, Timer]"
 """A deadline's name."""
 
-TIMERS: Final = tuple(timer for timer in Timer if timer is not Timer.TLS_RATE)
+TIMERS: Final = tuple(timer for timer in Timer if timer not in (Timer.TLS_RATE, Timer.LAME_DUCK))
 """Those of one connection."""
 
 
