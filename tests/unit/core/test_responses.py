@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from natscore.account.permissions import ResponsePermission
+from natscore.account.permissions import RESPONSES_MAX, ResponsePermission
 from natscore.account.settings import UNLIMITED
 from natscore.cells import Outbox, Subscription
 from natscore.events import ConnectionId
-from natscore.responses import PLACE_BYTES, RESPONSES_MAX, Responses
+from natscore.responses import PLACE_BYTES, Responses
 from natscore.sublist import Sublist
 
 NOW: Final = 1_000_000

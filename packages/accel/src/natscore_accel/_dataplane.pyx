@@ -31,6 +31,7 @@ from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memchr, memcmp, memcpy, memmove, memset
 
 from natscore import delivery, plan, sublist
+from natscore.account.permissions import RESPONSES_MAX
 from natscore.cells import LARGE_PAYLOAD as _LARGE_PAYLOAD
 from natscore.dataplane import OPS_MAX as _OPS_MAX
 from natscore.delivery import DENIED_MAX as _DENIED_MAX
@@ -47,7 +48,7 @@ from natscore.errors import (
 from natscore.plan import refusal
 from natscore.plane import Stop
 from natscore.subject import is_valid_literal
-from natscore.responses import RESPONSES_MAX, Responses
+from natscore.responses import Responses
 from natscore.turn import DELIVERY_COST as _DELIVERY_COST, READY_COST as _READY_COST, RULE_COST as _RULE_COST
 from natscore.turn import SINGLE_COST as _SINGLE_COST, STEP_COST as _STEP_COST
 from natscore.wire.headers import no_responders

@@ -28,6 +28,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, TypeGuard
 
+from natscore.account.permissions import RESPONSES_MAX
 from natscore.cells import LARGE_PAYLOAD, Outbox, Source, Subscription
 from natscore.delivery import Delivery
 from natscore.errors import (
@@ -40,7 +41,6 @@ from natscore.errors import (
 )
 from natscore.plan import Plan, refusal
 from natscore.plane import CLIENT_RESERVED, DataPlane, Stop
-from natscore.responses import RESPONSES_MAX
 from natscore.sublist import SubjectTable, Sublist, are_own
 from natscore.turn import SINGLE_COST, STEP_COST
 from natscore.wire.lines import BLANKS, BLANKS_AND_CR, DIGITS, HPUB, PUB, SUBSCRIPTION

@@ -11,11 +11,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Final
 
+from natscore.account.permissions import RESPONSES_MAX
 from natscore.account.settings import AccountsSettings
 from natscore.account.users import UsersSettings
 from natscore.effects import Level
 from natscore.errors import ConfigError
-from natscore.responses import RESPONSES_MAX
 
 __all__ = ["MILLISECOND", "SECOND", "Options", "TlsOptions"]
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 import enum
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
-from natscore.responses import RESPONSES_MAX
+from natscore.account.permissions import RESPONSES_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence

@@ -25,10 +25,7 @@ if TYPE_CHECKING:
     from natscore.account.permissions import ResponsePermission
     from natscore.plane import Sublist
 
-__all__ = ["PLACE_BYTES", "RESPONSES_MAX", "Responses"]
-
-RESPONSES_MAX: Final = 65_536
-"""Replies of one connection that are remembered: some 15 MiB, and more requests than wait for one service."""
+__all__ = ["PLACE_BYTES", "Responses"]
 
 PLACE_BYTES: Final = 64  # of a reply subject; an inbox takes one place, what is longer takes more
 _EXPIRED_MAX: Final = 2  # forgotten for one that is noted: the record shrinks, and no step is long

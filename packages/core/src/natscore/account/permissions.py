@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EVERYTHING",
+    "RESPONSES_MAX",
     "DeliveryFilter",
     "Entry",
     "Permissions",
@@ -91,6 +92,9 @@ class DeliveryFilter:
         """Whether a message published to `subject` may be delivered."""
         return not any(matches(pattern, subject) for pattern in self.deny)
 
+
+RESPONSES_MAX: Final = 65_536
+"""Replies that a connection may still answer: some 15 MiB, and more requests than wait for one service."""
 
 _RESPONSES_DEFAULT: Final = 1
 _EXPIRES_DEFAULT_NS: Final = 120 * 1_000_000_000

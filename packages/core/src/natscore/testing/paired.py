@@ -19,10 +19,10 @@ from __future__ import annotations
 import weakref
 from typing import TYPE_CHECKING, TypeVar
 
+from natscore.account.permissions import RESPONSES_MAX
 from natscore.entropy import Xorshift64
 from natscore.plan import Group, Plan
 from natscore.plane import Stop
-from natscore.responses import RESPONSES_MAX
 from natscore.testing.pairs import (
     PairedFound,
     PairedNode,
