@@ -26,7 +26,7 @@ def permissions(text: str, folder: Path) -> Permissions | None:
     return user.permissions
 
 
-@pytest.mark.spec("client-protocol 16.5", "accounts 3", "configuration 5.2")
+@pytest.mark.spec("client-protocol 16.5", "accounts 3", "configuration 5.1", "configuration 5.2")
 def test_users_of_every_block_are_there_in_the_order_of_the_file(tmp_path: Path) -> None:
     found = users(
         "accounts { A { users: [ {user: a, password: p} ] }, B {} }\n"
