@@ -149,7 +149,7 @@ class Shell:
 @pytest.mark.parametrize(("password", "matches"), [(b"pw", True), (b"x", False)])
 async def test_passwords_are_compared_by_the_security_package(password: bytes, matches: bool) -> None:
     shell: Any = Shell()
-    perform = password_performer(10**9)
+    perform = password_performer(lambda: 10**9)
 
     await perform(VerifyPassword(AttemptId(1), ConnectionId(5), password, HASHED.encode()), shell)
 

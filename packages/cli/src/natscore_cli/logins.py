@@ -21,6 +21,8 @@ from natscore_cli.arguments import StartRefused
 from natscore_cli.redaction import escaped
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from natscore.authentication import Authenticator
     from natscore.effects import VerifyPassword
     from natscore_cli.conf.users import FileUser
@@ -124,8 +126,8 @@ def authenticators(options: Options) -> Authenticator:
     return authenticator_of(options)
 
 
-def password_performer(patience_ns: int) -> Performer:
-    """Compares passwords with hashes for a runtime; `patience_ns` is the time that a login may take.
+def password_performer(patience_ns: Callable[[], int]) -> Performer:
+    """Compares passwords with hashes for a runtime; `patience_ns` is the time that a login may take now.
 
     What it needs is loaded when the first one is to be compared: only an authenticator of the
     security package asks.
@@ -137,7 +139,8 @@ def password_performer(patience_ns: int) -> Performer:
         if made is None:
             from natscore_security.performers import PasswordPerformer
 
-            made = PasswordPerformer(patience_ns=patience_ns)
+            made = PasswordPerformer()
+        made.patience_ns = patience_ns()
         await made(effect, shell)
 
     return perform

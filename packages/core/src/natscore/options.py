@@ -34,6 +34,8 @@ class TlsOptions:
     # Above: the server waits so long for a client that begins with a handshake, and then sends INFO.
     first_ns: int | None = None
     handshakes_per_second_max: int = 0  # `connection_rate_limit`; 0: no limit
+    # `pinned_certs`, in lower-case hex. The shell judges new connections by them, a reload those there are.
+    pinned_keys: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.timeout_ns <= 0:

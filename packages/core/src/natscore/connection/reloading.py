@@ -74,6 +74,7 @@ class Reloading:
         self._settle_all = settle_all
         self._authenticators = authenticators
         self._walk: Iterator[Session] | None = None
+        self._unpinned = 0  # closed in this walk, for the key of their certificate
         self._checks: dict[AttemptId, ConnectionId] = {}  # asked for, and not answered
         self._waiting: deque[AttemptId] = deque()  # not yet asked for
         self._asked: dict[AttemptId, ConnectionId] = {}  # whose those are
@@ -139,6 +140,9 @@ class Reloading:
             session = sessions.get(cid)
             if session is not None and self.is_stale(session) and session.phase not in _TLS_PHASES:
                 yield session
+        if self._unpinned:
+            self._context.note(Level.INFO, "connections_closed_by_pins", closed=self._unpinned)
+            self._unpinned = 0
         state, most = self._context.state, self._context.options.max_connections
         closed = 0
         for cid in reversed(list(sessions)):
@@ -180,7 +184,10 @@ class Reloading:
         if options.trace and not connection.source.stepping:
             session.traced = connection.outbox.appended  # what it was told before is not shown
         connection.source.stepping = options.trace
-        if session.phase is Phase.VERIFYING and connection.awaits_login:
+        if self._has_other_key(session):
+            self._unpinned += 1
+            self._lifecycle.end(session, CloseReason.TLS_HANDSHAKE)
+        elif session.phase is Phase.VERIFYING and connection.awaits_login:
             assert session.verdict is not None
             session.phase = Phase.AWAITING_CONNECT
             yield from client.log_in(context, session, session.verdict[1])
@@ -192,6 +199,13 @@ class Reloading:
         if session.phase is Phase.ESTABLISHED and connection.source.has_work:
             self._lifecycle.queue(session)
         self._lifecycle.regulate(session)
+
+    def _has_other_key(self, session: Session) -> bool:
+        """Whether a connection is under TLS with a key that is none of those pinned."""
+        tls = self._context.options.tls
+        if tls is None or not tls.pinned_keys or session.tls is None:
+            return False
+        return session.tls.peer is None or session.tls.peer.key_sha256 not in tls.pinned_keys
 
     def _let_in(self, session: Session) -> Iterator[Fact]:
         """Nobody has to log in any more, and who was waited for need not say anything."""
