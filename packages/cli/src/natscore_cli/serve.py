@@ -41,7 +41,6 @@ from natscore_cli.logins import authenticators, password_performer
 from natscore_cli.logs import Log
 from natscore_cli.machine import descriptor_limit, memory_bytes, raise_descriptor_limit
 from natscore_cli.redaction import escaped
-from natscore_cli.reload import ReloadRefused, prepare
 from natscore_cli.signals import NAMES, end_at_once_on_another
 from natscore_cli.sink import Sink, is_character_device
 from natscore_cli.syslog import SyslogRefused, local_syslog, remote_syslog
@@ -266,6 +265,8 @@ class _Serving:
 
     async def _reload(self) -> None:
         """Let the server have what the file says now, or say why it cannot (section 9)."""
+        from natscore_cli.reload import ReloadRefused
+
         async with self._reloads:
             try:
                 self._apply(await to_thread.run_sync(self._prepare))
@@ -273,6 +274,8 @@ class _Serving:
                 self._note("reload_refused", Level.ERROR, reason=error)
 
     def _prepare(self) -> Prepared:
+        from natscore_cli.reload import prepare
+
         return prepare(
             self._given,
             self._profile,

@@ -166,7 +166,7 @@ class SingleUser:
         # both are compared, so that the time says nothing about which was wrong
         user = hmac.compare_digest(login.said.user.encode(), self._user)
         password = hmac.compare_digest(login.said.password.encode(), self._password)
-        return Accept() if user and password else Refuse(is_unknown=not user)
+        return Accept() if user and password else Refuse(is_unknown=bool(login.said.user) and not user)
 
 
 class SingleToken:

@@ -115,7 +115,8 @@ class ConfiguredUsers:
         user = self._users.get(said.user)
         password = _said(said.password)
         if user is None:
-            return self._by_secret(password, self._dummy or _NOBODYS_PASSWORD, Refuse(is_unknown=True))
+            refusal = Refuse(is_unknown=bool(said.user))
+            return self._by_secret(password, self._dummy or _NOBODYS_PASSWORD, refusal)
         then = _accept(user) if _may_connect(user, login) else Refuse()
         return self._by_secret(password, self._secrets[user.name], then)
 
