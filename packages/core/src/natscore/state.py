@@ -23,6 +23,8 @@ from natscore.facts import (
     ConnectionEnded,
     ConnectionForgotten,
     LinkEstablished,
+    OptionsChanged,
+    PermissionsChanged,
     SlowConsumerDetected,
     SubscriptionsChanged,
 )
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
     from natscore.account.accounts import Accounts
     from natscore.account.permissions import DeliveryFilter, Rules
     from natscore.errors import CloseReason
-    from natscore.events import Address, ConnectionKind
+    from natscore.events import Address, ConnectionKind, Instant
     from natscore.facts import Fact
     from natscore.options import Options
     from natscore.plane import DataPlane, Outbox, Source, SubjectTable, Sublist, Subscription
@@ -179,6 +181,7 @@ class State:
         declared = accounts if accounts is not None else resolved(options.accounts)
         self.accounts = {one.name: Account(one, plane) for one in declared}
         self.audiences: dict[ConnectionKind, Audience] = {}  # links that hear the same of our interest
+        self.loaded: Instant | None = None  # when a reload last changed the settings
         self.open_connections = 0
         self.slow_consumers = 0
         self.authentication_failures = 0
@@ -186,6 +189,8 @@ class State:
             ConnectionAccepted: self._connection_accepted,
             ClientConnected: self._client_connected,
             SubscriptionsChanged: self._subscriptions_changed,
+            OptionsChanged: self._options_changed,
+            PermissionsChanged: self._permissions_changed,
             AuthenticationFailed: self._authentication_failed,
             SlowConsumerDetected: self._slow_consumer_detected,
             LinkEstablished: self._link_established,
@@ -235,6 +240,7 @@ class State:
     def summary(self) -> dict[str, object]:
         """Everything in this state as plain values, for comparing two states."""
         return {
+            "loaded": self.loaded,
             "open_connections": self.open_connections,
             "slow_consumers": self.slow_consumers,
             "authentication_failures": self.authentication_failures,
@@ -248,6 +254,7 @@ class State:
                     "remote": str(connection.remote),
                     "account": connection.account.name,
                     "awaits_login": connection.awaits_login,
+                    "permissions": connection.permissions,
                     "options": connection.options,
                     "ended": connection.ended,
                     "subscriptions": [
@@ -302,6 +309,8 @@ class State:
             sublist.remove(subscriptions.pop(gone.sid))
             if connection.shadows:
                 self._withdraw_shadows(connection, gone.sid)
+        for sid in fact.judged:
+            self._judge(connection, subscriptions[sid])
         for sid, maximum in fact.limited:
             subscriptions[sid].max = maximum
         for wanted in fact.added:
@@ -315,6 +324,16 @@ class State:
             subscriptions[wanted.sid] = subscription
             if imports:
                 self._cast_shadows(connection, subscription, deny)
+
+    def _judge(self, connection: Connection, subscription: Subscription) -> None:
+        """Let a subscription get what its connection may have now, through the imports of now."""
+        rules = connection.permissions.subscribe
+        deny = rules.filter_for(subscription.subject, subscription.queue) if rules.deny else None
+        connection.account.sublist.restrict(subscription, deny)
+        if connection.shadows:
+            self._withdraw_shadows(connection, subscription.sid)
+        if connection.account.declared.streams:
+            self._cast_shadows(connection, subscription, deny)
 
     def _cast_shadows(
         self, connection: Connection, subscription: Subscription, deny: DeliveryFilter | None
@@ -335,6 +354,19 @@ class State:
         for exporter, cell in shadows:
             exporter.sublist.remove(cell)
         self.plane.spend(SHADOW_COST * len(shadows))
+
+    def _options_changed(self, fact: OptionsChanged) -> None:
+        self.options = fact.options
+        self.loaded = fact.at
+
+    def _permissions_changed(self, fact: PermissionsChanged) -> None:
+        connection = self.connections[fact.cid]
+        account = connection.account
+        table = account.take_table(fact.permissions.publish)
+        account.leave_table(connection.permissions.publish)
+        connection.permissions = fact.permissions
+        connection.table = table
+        self.plane.bind(connection.source, table, fact.permissions.responses, self.options.responses_max)
 
     def _authentication_failed(self, fact: AuthenticationFailed) -> None:
         self.authentication_failures += 1
