@@ -684,9 +684,9 @@ cdef class Sublist:
         node = <NodeData *> subscription._at
         if subscription.filter != rule:
             self._void(node)
-            node.particular -= subscription.filter is not None
-            node.particular += rule is not None
+            node.particular -= is_particular(subscription)
             subscription.filter = rule
+            node.particular += is_particular(subscription)
 
     cdef NodeData *_new_node(self, const char *text, Py_ssize_t size, bint pattern) except NULL:
         cdef NodeData *node

@@ -209,7 +209,7 @@ class Sublist(Protocol):
     def remove(self, subscription: Subscription) -> None:
         """Take a member out again."""
 
-    def restrict(self, subscription: Subscription, rule: DeliveryFilter | None) -> None:
+    def restrict(self, subscription: Subscription, rule: Filter | None) -> None:
         """Give a member another filter. It keeps its place."""
 
     def match(self, subject: bytes) -> Sequence[Node[Subscription]]:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from natscore import plane
-    from natscore.account.permissions import DeliveryFilter, ResponsePermission
+    from natscore.account.permissions import ResponsePermission
     from natscore.plan import Plan
 
 __all__ = ["Entry", "Node", "SubjectTable", "Sublist", "are_own"]
@@ -179,15 +179,16 @@ class Sublist:
                 self._uproot(node)
         self.count -= 1
 
-    def restrict(self, subscription: plane.Subscription, rule: DeliveryFilter | None) -> None:
+    def restrict(self, subscription: plane.Subscription, rule: plane.Filter | None) -> None:
         """Give a member another filter. It keeps its place."""
         assert isinstance(subscription, Subscription)
         node = subscription.node
         assert node is not None
         if subscription.filter != rule:
             self._void(node)
-            node.particular += (rule is not None) - (subscription.filter is not None)
+            node.particular -= _is_particular(subscription)
             subscription.filter = rule
+            node.particular += _is_particular(subscription)
 
     def match(self, subject: bytes) -> list[Node]:
         """The nodes whose subscriptions get a message published to `subject`, in a fixed order.

@@ -349,7 +349,7 @@ class PairedSublist:
         del subscription.outbox.subscriptions[subscription.first]
         subscription.compare()
 
-    def restrict(self, subscription: Subscription, rule: DeliveryFilter | None) -> None:
+    def restrict(self, subscription: Subscription, rule: Filter | None) -> None:
         """Give a member of both another filter."""
         assert isinstance(subscription, PairedSubscription)
         self.first.restrict(subscription.first, rule)
