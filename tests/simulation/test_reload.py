@@ -10,6 +10,7 @@ import bcrypt
 import pytest
 
 from natscore.account.permissions import Permissions, Rules, SubscribeRules
+from natscore.account.settings import AccountSettings, AccountsSettings, StreamExport, StreamImport
 from natscore.account.users import UserSettings, UsersSettings
 from natscore.effects import Close, VerifyPassword
 from natscore.errors import CloseReason, UsageError
@@ -504,6 +505,101 @@ def test_very_many_subscriptions_are_taken_in_slices_and_other_clients_are_serve
     assert alive(client)
     assert alive(other)
     server.check()
+
+
+# -- accounts --------------------------------------------------------------------------------------
+
+
+def accounts(*found: AccountSettings) -> AccountsSettings:
+    return AccountsSettings(accounts=found)
+
+
+def importing(name: str, *sources: tuple[str, bytes]) -> AccountSettings:
+    streams = tuple(StreamImport(account=exporter, subject=subject) for exporter, subject in sources)
+    return AccountSettings(name=name, imports=streams)
+
+
+def exporting(name: str, *subjects: bytes) -> AccountSettings:
+    return AccountSettings(name=name, exports=tuple(StreamExport(subject=one) for one in subjects))
+
+
+THREE: Final = users(user("a", account="A"), user("b", account="B"), user("c", account="C"))
+
+
+@pytest.mark.spec("operations 9.2", "operations 9.3")
+def test_a_stream_is_imported_by_a_reload_and_no_more_by_the_next() -> None:
+    without = accounts(exporting("A", b"foo"), importing("B"), importing("C"))
+    server = server_of(users=THREE, accounts=without)
+    exporter, importer = client_of(server, "a"), client_of(server, "b")
+    importer.send(b"SUB foo 1\r\nSUB foo.bar 2\r\n")
+    publish = b"PUB foo 1\r\nx\r\n"
+
+    exporter.send(publish)
+    before = importer.take()
+    server.reload(accounts=accounts(exporting("A", b"foo"), importing("B", ("A", b"foo")), importing("C")))
+    exporter.send(publish)
+    during = importer.take()
+    server.check()
+    server.reload(accounts=without)
+    exporter.send(publish)
+
+    assert (before, during, importer.take()) == (b"", b"MSG foo 1 1\r\nx\r\n", b"")
+    assert [account.sublist.count for account in server.state.accounts.values()] == [0, 0, 2, 0, 0]
+    server.check()
+
+
+def test_a_stream_moves_from_one_account_to_another_and_its_subscriber_changes_nothing() -> None:
+    server = server_of(
+        users=THREE,
+        accounts=accounts(exporting("A", b"foo"), importing("B", ("A", b"foo")), exporting("C", b"foo")),
+    )
+    old, subscriber, new = (client_of(server, name) for name in "abc")
+    subscriber.send(b"SUB foo 1\r\nUNSUB 1 3\r\n")
+    old.send(b"PUB foo 1\r\n1\r\n")
+
+    server.reload(
+        accounts=accounts(exporting("A", b"foo"), importing("B", ("C", b"foo")), exporting("C", b"foo"))
+    )
+    old.send(b"PUB foo 1\r\n2\r\n")
+    new.send(b"PUB foo 1\r\n3\r\nPUB foo 1\r\n4\r\nPUB foo 1\r\n5\r\n")
+
+    assert subscriber.take() == b"".join(b"MSG foo 1 1\r\n%d\r\n" % number for number in (1, 3, 4))
+    server.check()
+
+
+def test_a_new_denial_holds_for_what_comes_through_an_import() -> None:
+    declared = accounts(exporting("A", b"foo.>"), importing("B", ("A", b"foo.>")))
+    server = server_of(users=THREE, accounts=declared)
+    exporter, importer = client_of(server, "a"), client_of(server, "b")
+    importer.send(b"SUB foo.* 1\r\n")
+
+    denied = user("b", account="B", permissions=may(deny=(b"foo.secret",)))
+    server.reload(users=users(user("a", account="A"), denied))
+    exporter.send(b"PUB foo.secret 1\r\nx\r\nPUB foo.open 1\r\ny\r\n")
+
+    assert importer.take() == b"MSG foo.open 1 1\r\ny\r\n"
+
+
+def test_an_account_that_is_gone_is_forgotten_with_its_last_client() -> None:
+    server = server_of(users=THREE, accounts=accounts(importing("A"), importing("B"), importing("C")))
+    gone, stays = client_of(server, "b"), client_of(server, "c")
+    gone.send(b"SUB foo 1\r\n")
+
+    server.reload(users=users(user("c", account="C")), accounts=accounts(importing("C"), importing("D")))
+
+    assert gone.close_reason is CloseReason.CLIENT_CLOSED
+    assert alive(stays)
+    assert list(server.state.accounts) == ["$G", "C", "$SYS", "D"]
+    server.check()
+
+
+def test_accounts_that_cannot_be_are_refused_whole() -> None:
+    server = server_of()
+
+    with pytest.raises(UsageError, match=r'accounts\.B\.imports\.0: "A" account not defined for stream import'):
+        server.reload(accounts=accounts(importing("B", ("A", b"foo"))))
+
+    assert list(server.state.accounts) == ["$G", "$SYS"]
 
 
 # -- INFO, TLS, trace ------------------------------------------------------------------------------

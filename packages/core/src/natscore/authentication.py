@@ -166,7 +166,7 @@ class SingleUser:
         # both are compared, so that the time says nothing about which was wrong
         user = hmac.compare_digest(login.said.user.encode(), self._user)
         password = hmac.compare_digest(login.said.password.encode(), self._password)
-        return Accept() if user and password else Refuse(is_unknown=bool(login.said.user) and not user)
+        return Accept() if user and password else Refuse(is_unknown=_names_somebody(login.said) and not user)
 
 
 class SingleToken:
@@ -183,7 +183,11 @@ class SingleToken:
     def authenticate(self, login: Login) -> Verdict:
         if hmac.compare_digest(login.said.auth_token.encode(), self._token):
             return Accept()
-        return Refuse(is_unknown=bool(login.said.user))
+        return Refuse(is_unknown=_names_somebody(login.said))
+
+
+def _names_somebody(said: ConnectOptions) -> bool:
+    return bool(said.user or said.nkey)
 
 
 def authenticator_for(options: Options) -> Authenticator:

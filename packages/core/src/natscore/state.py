@@ -52,7 +52,7 @@ InterestKey: TypeAlias = tuple[str, bytes, bytes | None]
 class Account:
     """A space of subjects: what crosses to another account is what `declared` imports and exports."""
 
-    __slots__ = ("_plane", "_restricted", "clients", "declared", "name", "sublist", "table")
+    __slots__ = ("_plane", "_restricted", "clients", "declared", "is_gone", "name", "sublist", "table")
 
     def __init__(self, declared: DeclaredAccount, plane: DataPlane) -> None:
         self.name = declared.name
@@ -60,6 +60,7 @@ class Account:
         self.sublist = plane.sublist()
         self.table = plane.table(self.sublist, CLIENT_RESERVED)
         self.clients = 0
+        self.is_gone = False  # a reload took it away; it stays while somebody is in it
         self._plane = plane
         self._restricted: dict[Rules, _SharedTable] = {}
 
@@ -92,6 +93,11 @@ class Account:
         for pattern in dict.fromkeys(patterns):
             sublist.insert(self._plane.subscription(nobody, b"", pattern, None))
         return sublist
+
+
+def _undeclared(name: str) -> DeclaredAccount:
+    """An account that exports and imports nothing."""
+    return DeclaredAccount(AccountSettings(name=name))
 
 
 class _SharedTable:
@@ -205,7 +211,7 @@ class State:
         """
         account = self.accounts.get(name)
         if account is None:
-            account = self.accounts[name] = Account(DeclaredAccount(AccountSettings(name=name)), self.plane)
+            account = self.accounts[name] = Account(_undeclared(name), self.plane)
         return account
 
     def fold(self, fact: Fact) -> None:
@@ -330,9 +336,13 @@ class State:
         rules = connection.permissions.subscribe
         deny = rules.filter_for(subscription.subject, subscription.queue) if rules.deny else None
         connection.account.sublist.restrict(subscription, deny)
-        if connection.shadows:
+        wanted = [
+            (shadow.stream.exporter, shadow.subject, shadow.stream.renaming(deny))
+            for shadow in connection.account.declared.shadows(subscription.subject)
+        ]
+        cast = connection.shadows.get(subscription.sid, ())
+        if wanted != [(account.name, cell.subject, cell.filter) for account, cell in cast]:
             self._withdraw_shadows(connection, subscription.sid)
-        if connection.account.declared.streams:
             self._cast_shadows(connection, subscription, deny)
 
     def _cast_shadows(
@@ -358,6 +368,19 @@ class State:
     def _options_changed(self, fact: OptionsChanged) -> None:
         self.options = fact.options
         self.loaded = fact.at
+        declared = resolved(fact.options.accounts)
+        for name, account in list(self.accounts.items()):
+            account.is_gone = name not in declared
+            account.declared = _undeclared(name) if account.is_gone else declared[name]
+            self._drop_if_unused(account)
+        for one in declared:
+            if one.name not in self.accounts:
+                self.accounts[one.name] = Account(one, self.plane)
+
+    def _drop_if_unused(self, account: Account) -> None:
+        """Forget an account that a reload took away, once nobody is in it."""
+        if account.is_gone and not account.clients and not account.sublist.count:
+            self.accounts.pop(account.name, None)
 
     def _permissions_changed(self, fact: PermissionsChanged) -> None:
         connection = self.connections[fact.cid]
@@ -395,3 +418,4 @@ class State:
         connection = self.connections.pop(fact.cid)
         assert not connection.subscriptions
         connection.account.leave_table(connection.permissions.publish)
+        self._drop_if_unused(connection.account)

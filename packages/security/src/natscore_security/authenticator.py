@@ -115,7 +115,7 @@ class ConfiguredUsers:
         user = self._users.get(said.user)
         password = _said(said.password)
         if user is None:
-            refusal = Refuse(is_unknown=bool(said.user))
+            refusal = Refuse(is_unknown=bool(said.user or said.nkey))
             return self._by_secret(password, self._dummy or _NOBODYS_PASSWORD, refusal)
         then = _accept(user) if _may_connect(user, login) else Refuse()
         return self._by_secret(password, self._secrets[user.name], then)

@@ -32,7 +32,7 @@ from natscore.errors import CloseReason, UsageError
 from natscore.events import AttemptId
 from natscore.facts import ClientConnected, OptionsChanged, PermissionsChanged, SubscriptionsChanged
 from natscore.reload import reload_problems
-from natscore.turn import OP_COST, WITHDRAW_MAX
+from natscore.turn import OP_COST
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -74,6 +74,7 @@ class Reloading:
         self._settle_all = settle_all
         self._authenticators = authenticators
         self._walk: Iterator[Session] | None = None
+        self._imported_anew: dict[str, int] = {}  # accounts whose stream imports changed, and by which reload
         self._unpinned = 0  # closed in this walk, for the key of their certificate
         self._checks: dict[AttemptId, ConnectionId] = {}  # asked for, and not answered
         self._waiting: deque[AttemptId] = deque()  # not yet asked for
@@ -112,7 +113,12 @@ class Reloading:
         )
         if self.listening is not None:
             self.listen(self.listening)
+        accounts = context.state.accounts
+        imports = {name: account.declared.streams for name, account in accounts.items()}
         self._settle(OptionsChanged(event.at, options))
+        for name, account in accounts.items():
+            if account.declared.streams != imports.get(name, []):
+                self._imported_anew[name] = context.reloads
         self._walk = self._all()
         return options
 
@@ -176,7 +182,7 @@ class Reloading:
     def _judgement(self, session: Session) -> Iterator[Fact | None]:
         """The facts of that. None stands for work that is no fact, and may be enough for a turn."""
         context = self._context
-        session.reloads = context.reloads
+        before, session.reloads = session.reloads, context.reloads
         context.state.plane.spend(_JUDGE_COST)
         connection, options = session.connection, context.options
         connection.source.max_control_line = options.max_control_line
@@ -195,6 +201,8 @@ class Reloading:
             if not context.authenticator.requires_login:
                 yield from self._let_in(session)
         else:
+            if self._imported_anew.get(connection.account.name, 0) > before:
+                yield from self._judge_subscriptions(session, are_affected=True)
             yield from self._log_in_again(session)
         if session.phase is Phase.ESTABLISHED and connection.source.has_work:
             self._lifecycle.queue(session)
@@ -244,13 +252,19 @@ class Reloading:
     def _permit(self, session: Session, permissions: Permissions) -> Iterator[Fact | None]:
         """Let a client do other things from now on, and no longer want what it may not have."""
         connection = session.connection
-        cid = connection.cid
         filters = bool(connection.permissions.subscribe.deny or permissions.subscribe.deny)
-        yield PermissionsChanged(cid, permissions)
+        yield PermissionsChanged(connection.cid, permissions)
+        yield from self._judge_subscriptions(session, are_affected=filters)
+
+    def _judge_subscriptions(self, session: Session, *, are_affected: bool) -> Iterator[Fact | None]:
+        """Remove what is not permitted; say of the rest, if it is affected, that it was judged anew."""
+        connection = session.connection
+        cid, permissions = connection.cid, connection.permissions
         sids = list(connection.subscriptions)
-        for start in range(0, len(sids), WITHDRAW_MAX):
+        most = len(connection.some_subscriptions()) or 1
+        for start in range(0, len(sids), most):
             removed, kept = [], []
-            for sid in sids[start : start + WITHDRAW_MAX]:
+            for sid in sids[start : start + most]:
                 subscription = connection.subscriptions.get(sid)
                 if subscription is None:  # it reached its max
                     continue
@@ -259,8 +273,9 @@ class Reloading:
                 else:
                     removed.append(as_wanted(subscription))
                     self._say_removed(session, subscription)
-            if removed or (kept and filters):
-                yield SubscriptionsChanged(cid, removed=tuple(removed), judged=tuple(kept) if filters else ())
+            if removed or (kept and are_affected):
+                judged = tuple(kept) if are_affected else ()
+                yield SubscriptionsChanged(cid, removed=tuple(removed), judged=judged)
             self._context.state.plane.spend(OP_COST * len(kept))
             yield None
 
