@@ -199,9 +199,9 @@ def test_an_empty_credential_does_not_open_the_server(flag: str) -> None:
 
 
 def test_flags_of_what_is_not_built_are_collected_as_they_were_typed() -> None:
-    given = parse(["--help_tls", "-m", "8222", "-js", "-sl", "reload"])
+    given = parse(["--help_tls", "-m", "8222", "-js", "--profile", "9"])
 
-    assert given.refused == ["--help_tls", "-m", "-js", "-sl"]
+    assert given.refused == ["--help_tls", "-m", "-js", "--profile"]
     assert given.values == {}
 
 

@@ -149,7 +149,6 @@ def test_what_clients_are_told_is_unicode(flag: str, name: str) -> None:
 
 def test_what_is_not_built_is_refused_by_name() -> None:
     assert refusal("-m", "8222", "--profile", "9") == "-m, --profile are not supported yet"
-    assert refusal("-sl", "reload") == "-sl is not supported yet"
     assert refusal("-js") == "-js is not supported yet"
 
 
@@ -233,3 +232,11 @@ def test_uvloop_is_a_loop_of_asyncio() -> None:
 def test_settings_do_not_show_secrets() -> None:
     assert "s3cret" not in repr(settings("--user", "a", "--pass", "s3cret"))
     assert "s3cret" not in repr(settings("--auth", "s3cret"))
+
+
+@pytest.mark.spec("operations 1.2", "operations 6.4", "operations 6.5")
+def test_the_flags_of_the_log_reach_their_places() -> None:
+    log = settings("-s", "-r", "udp://h:514", "--log_size_limit", "1000", "-l", "a.log").log
+
+    assert (log.syslog, log.remote_syslog, log.size_limit, log.file) == (True, "udp://h:514", 1000, "a.log")
+    assert settings("--log_size_limit", "-1").log == settings().log

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator, Mapping
 
 from natscore import plane
-from natscore.account.permissions import DeliveryFilter, ResponsePermission
+from natscore.account.permissions import ResponsePermission
 from natscore.entropy import Xorshift64
 from natscore.errors import Violation
 from natscore.events import ConnectionId
@@ -39,7 +39,9 @@ class Outbox:
 
 class Subscription:
     max: int
-    filter: DeliveryFilter | None
+    filter: plane.Filter | None
+    @property
+    def receiver(self) -> Subscription: ...
     @property
     def outbox(self) -> Outbox: ...
     @property
@@ -158,6 +160,9 @@ class CompiledDataPlane:
     def retire(self, table: plane.SubjectTable) -> None: ...
     def subscription(
         self, outbox: plane.Outbox, sid: bytes, subject: bytes, queue: bytes | None
+    ) -> Subscription: ...
+    def shadow(
+        self, receiver: plane.Subscription, subject: bytes, renaming: plane.Filter
     ) -> Subscription: ...
     def install(
         self,

@@ -72,6 +72,10 @@ GROUPS: Final = {
         ),
         Flag(("P", "pid"), Kind.TEXT, "pid_file", "<file>", "Write the process id to this file"),
         Flag(
+            ("sl", "signal"), Kind.TEXT, "signal", "<command>[=<pid>]",
+            "Tell a running server: stop, quit, term, reopen, reload, ldm",
+        ),
+        Flag(
             ("client_advertise",), Kind.TEXT, "client_advertise", "<host[:port]>",
             "Address to tell clients in place of the listener's",
         ),
@@ -166,6 +170,18 @@ GROUPS: Final = {
         ),
         Flag(("logtime_utc",), Kind.SWITCH, "log_utc", help="... in UTC rather than local time"),
         Flag(
+            ("s", "syslog"), Kind.SWITCH, "syslog",
+            help="Log to the system's log",
+        ),
+        Flag(
+            ("r", "remote_syslog"), Kind.TEXT, "remote_syslog", "<url>",
+            "Log to this system's log: udp://, tcp://, unix://",
+        ),
+        Flag(
+            ("log_size_limit",), Kind.INTEGER, "log_size_limit", "<bytes>",
+            "Begin a new log file above this size (default: never)",
+        ),
+        Flag(
             ("log-format",), Kind.LOG_FORMAT, "log_format", "<text|json>",
             "Shape of log lines (default: text)",
         ),
@@ -217,10 +233,6 @@ GROUPS: Final = {
 UNLISTED: Final = (
     _refused(Kind.INTEGER, "m", "http_port"),
     _refused(Kind.INTEGER, "ms", "https_port"),
-    _refused(Kind.TEXT, "sl", "signal"),
-    _refused(Kind.SWITCH, "s", "syslog"),
-    _refused(Kind.TEXT, "r", "remote_syslog"),
-    _refused(Kind.INTEGER, "log_size_limit"),
     _refused(Kind.SWITCH, "js", "jetstream"),
     _refused(Kind.TEXT, "routes"),
     _refused(Kind.TEXT, "cluster", "cluster_listen"),

@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import os
 import platform
+import signal
 import sys
 import time
 import traceback
@@ -33,11 +34,14 @@ from natscore_cli.files import (
     write_ports_file,
 )
 from natscore_cli.flags import PROGRAM
+from natscore_cli.logfile import LogFile
 from natscore_cli.logins import password_performer
-from natscore_cli.logs import Log, Sink, is_character_device, open_log_file
+from natscore_cli.logs import Log
 from natscore_cli.machine import descriptor_limit, raise_descriptor_limit
 from natscore_cli.redaction import escaped
-from natscore_cli.signals import NAMES, STOPPING, SUPPORTED_LATER, end_at_once_on_another
+from natscore_cli.signals import NAMES, end_at_once_on_another
+from natscore_cli.sink import Sink, is_character_device
+from natscore_cli.syslog import SyslogRefused, local_syslog, remote_syslog
 from natscore_cli.version import VERSION
 from natscore_tcp import (
     ListenError,
@@ -49,8 +53,9 @@ from natscore_tcp import (
 )
 
 if TYPE_CHECKING:
-    import signal
     from collections.abc import AsyncIterator
+
+    from anyio.abc import TaskGroup
 
     from natscore.authentication import Authenticator
     from natscore.events import Address
@@ -73,12 +78,10 @@ def serve(settings: Settings, signals: SignalsBeforeStart) -> int:
     raise_descriptor_limit()
     try:
         log = _open_log(settings.log)
+    except SyslogRefused as error:
+        return _without_log(str(error))
     except OSError as error:
-        # nats-server has no log yet either, and prints this with a date and without level or pid
-        when = time.strftime("%Y/%m/%d %H:%M:%S")
-        text = os_error_text("open", settings.log.file or "", error)
-        print(f"{when} error opening file: {text}", file=sys.stderr)
-        return _FATAL
+        return _without_log(f"error opening file: {os_error_text('open', settings.log.file or '', error)}")
     with contextlib.closing(log), _Serving(settings, log, signals, tls, authenticator) as serving:
         try:
             return anyio.run(serving.run, backend=settings.backend, backend_options=options)
@@ -128,9 +131,21 @@ def _occupy_standard_descriptors() -> None:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest free one, which is this
 
 
+def _without_log(text: str) -> int:
+    """A log that cannot be opened: nats-server says so with a date, and without level or pid."""
+    when = time.strftime("%Y/%m/%d %H:%M:%S")
+    print(f"{when} {escaped(text)}", file=sys.stderr)
+    return _FATAL
+
+
 def _open_log(settings: LogSettings) -> Log:
+    """The log where it was asked for, by the order of section 6.4. Raises OSError and SyslogRefused."""
     if settings.file is not None:
-        return Log(settings, open_log_file(settings.file))
+        return Log(settings, LogFile(settings.file, settings.size_limit, settings.files_max))
+    if settings.remote_syslog is not None:
+        return Log(settings, remote_syslog(settings.remote_syslog))
+    if settings.syslog:
+        return Log(settings, local_syslog())
     return Log(settings, Sink(_STANDARD_ERROR), coloured=is_character_device(_STANDARD_ERROR))
 
 
@@ -150,6 +165,7 @@ class _Serving:
         self._signals = signals
         self._tls = tls
         self._authenticator = authenticator
+        self._in_lame_duck_mode = False
         self._ports_file: str | None = None
         self._journal: int | None = None
 
@@ -197,20 +213,47 @@ class _Serving:
         return 0
 
     async def _until_told_to_stop(self, received: AsyncIterator[signal.Signals]) -> None:
-        for number in self._signals.remembered:
-            self._obey(number)
-        async for number in received:
-            if self._obey(number):
-                return
+        """Obey signals, until one asks for the end, or lame duck mode is over."""
+        async with anyio.create_task_group() as group:
+            for number in self._signals.remembered:
+                self._obey(number, group)
+            async for number in received:
+                if self._obey(number, group):
+                    group.cancel_scope.cancel()
+                    break
+        end_at_once_on_another(self._remove_ports_file)
 
-    def _obey(self, number: signal.Signals) -> bool:
+    def _obey(self, number: signal.Signals, group: TaskGroup) -> bool:
         """Do what a signal asks for; True when it asks for the end."""
         self._note("signal_trapped", signal=NAMES[number])
-        if number in STOPPING:
-            end_at_once_on_another(self._remove_ports_file)
+        if number == signal.SIGHUP:
+            self._reload()
+        elif number == signal.SIGUSR1:
+            self._reopen_log()
+        elif number == signal.SIGUSR2:
+            if not self._in_lame_duck_mode:
+                self._in_lame_duck_mode = True
+                group.start_soon(self._retire, group.cancel_scope, name="lame duck mode")
+        elif number == signal.SIGINT or not self._in_lame_duck_mode:
+            # What stops services sends SIGTERM some time after it asked for lame duck mode: that goes on.
             return True
-        self._note("signal_not_supported", Level.WARNING, action=SUPPORTED_LATER[number])
         return False
+
+    async def _retire(self, waiting: anyio.CancelScope) -> None:
+        await self._runtime.retire()
+        waiting.cancel()
+
+    def _reload(self) -> None:
+        self._note("signal_not_supported", Level.WARNING, action="reloading the configuration")
+
+    def _reopen_log(self) -> None:
+        try:
+            reopened = self._log.reopen()
+        except OSError as error:
+            text = os_error_text("open", self._settings.log.file or "", error)
+            self._note("log_reopen_failed", Level.ERROR, error=text)
+            return
+        self._note("log_reopened" if reopened else "log_reopen_ignored")
 
     # -- what is said --------------------------------------------------------------------------------
 

@@ -36,6 +36,10 @@ class LogSettings:
     """Where the log goes and what it looks like."""
 
     file: str | None = None
+    size_limit: int = 0  # bytes of the file above which another is begun; 0: never
+    files_max: int = 0  # files that are kept; 0: all
+    remote_syslog: str | None = None  # its URL; asked for only without a file
+    syslog: bool = False  # asked for only without either
     format: Literal["text", "json"] = "text"
     time: bool = True
     utc: bool = False
@@ -103,6 +107,10 @@ def resolve(given: Given, *, memory_bytes: int, file: FileSettings | None = None
         options=_options(values, file, tls, memory_bytes=memory_bytes, debug=debug, trace=trace),
         log=LogSettings(
             file=chosen("log_file", None),
+            size_limit=max(chosen("log_size_limit", 0), 0),
+            files_max=max(chosen("log_max_num", 0), 0),
+            remote_syslog=chosen("remote_syslog", None),
+            syslog=chosen("syslog", False),
             format=chosen("log_format", "text"),
             time=chosen("log_time", True),
             utc=chosen("log_utc", False),
@@ -166,6 +174,7 @@ _V = TypeVar("_V")
 _ZERO_IS_DEFAULT: Final = (
     *("port", "max_payload", "max_pending", "max_control_line", "ping_max"),
     *("ping_interval_ns", "write_deadline_ns", "auth_timeout_ns"),
+    "lame_duck_grace_period_ns",
 )
 """As in nats-server, where 0 is indistinguishable from not given."""
 

@@ -214,10 +214,22 @@ _ROWS: Final[dict[str, str | Callable[[Fields], str]]] = {
     "ports_file_failed": "Error writing ports file ({path}): {error}",
     "ports_file_cleanup_failed": "Error cleaning up ports file {path}: {error}",
     "journal_stopped": "Recording to the journal stopped, the server goes on: {reason}",
+    "log_full": "Rotating logfile...",
+    "log_rotated": 'Rotated log, backup saved as "{backup}"',
+    "log_rotation_failed": (
+        "Unable to rotate the log file ({error}), will attempt next rotation at size {size}"
+    ),
+    "log_purged": 'Purged log file "{name}"',
+    "log_purge_failed": ('Unable to remove backup log file "{name}" ({error}), will attempt next rotation'),
     "log_lines_lost": "{count} log lines could not be written: {error}",
     # signals and the end
     "signal_trapped": 'Trapped "{signal}" signal',
     "signal_not_supported": "{action} is not supported yet",
+    "log_reopened": "File log re-opened",
+    "log_reopen_ignored": "File log re-open ignored, not a file logger",
+    "log_reopen_failed": "File log re-open failed, the old file goes on: {error}",
+    "lame_duck_entered": "Entering lame duck mode, stop accepting new clients",
+    "lame_duck_closing": "Closing existing clients",
     "shutdown_initiated": "Initiating Shutdown...",
     "server_exiting": "Server Exiting..",
     # connections

@@ -29,7 +29,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, TypeGuard
 
 from natscore.account.permissions import RESPONSES_MAX
-from natscore.cells import LARGE_PAYLOAD, Outbox, Source, Subscription
+from natscore.cells import LARGE_PAYLOAD, Outbox, Shadow, Source, Subscription
 from natscore.delivery import Delivery
 from natscore.errors import (
     Violation,
@@ -65,16 +65,10 @@ class PureDataPlane(Delivery):
     def __init__(self, choices: Xorshift64) -> None:
         super().__init__(choices)
         self._refusal = refusal()
-        self._left = 0  # output that this turn may still write
 
     def outbox(self, cid: ConnectionId) -> Outbox:
         """The writing side of a new connection."""
         return Outbox(cid, self.ready)
-
-    @property
-    def left(self) -> int:
-        """Output that this turn may still write; less than nothing when it wrote more."""
-        return self._left
 
     def source(
         self,
@@ -131,6 +125,11 @@ class PureDataPlane(Delivery):
         assert isinstance(outbox, Outbox)
         return Subscription(outbox, sid, subject, queue)
 
+    def shadow(self, receiver: plane.Subscription, subject: bytes, renaming: plane.Filter) -> Shadow:
+        """A subscription in another account, not yet in any sublist, for one in the importer's."""
+        assert type(receiver) is Subscription
+        return Shadow(receiver, subject, renaming)
+
     def install(
         self,
         table: plane.SubjectTable,
@@ -143,15 +142,6 @@ class PureDataPlane(Delivery):
         assert are_own(nodes)
         assert _is_own(plan)
         table.sublist.install(nodes, plan, subject)
-
-    def begin_turn(self, output_max: int, now_ns: int = 0) -> None:
-        """Allow `output_max` bytes of output until `run` answers TURN_OVER."""
-        self._left, self._now_ns = output_max, now_ns
-
-    def spend(self, cost: int) -> bool:
-        """Count work of the control plane as if it were `cost` bytes of output. Is anything left?"""
-        self._left -= cost
-        return self._left > 0
 
     def run(self, source: plane.Source) -> Stop:
         """Parse and deliver until something needs the control plane. Never raises for what a peer sent."""
@@ -491,6 +481,8 @@ def _violate(source: Source, violation: Violation) -> Stop:
 def _is_own(plan: Plan[plane.Subscription]) -> TypeGuard[Plan[Subscription]]:
     """Whether all receivers are of this plane."""
     kinds = {*map(type, plan.local)}
+    for row in plan.renamed:
+        kinds.update(map(type, row.receivers))
     for group in plan.groups:
         kinds.update(map(type, group.members))
     return kinds <= {Subscription}

@@ -61,6 +61,8 @@ REACHED: Final[dict[str, tuple[str, Callable[[Settings], object], object]]] = {
     "ping_interval": ('"1m"', lambda s: s.options.ping_interval_ns, 60 * 10**9),
     "ping_max": ("7", lambda s: s.options.ping_max, 7),
     "write_deadline": ('"3s"', lambda s: s.options.write_deadline_ns, 3 * 10**9),
+    "lame_duck_duration": ('"40s"', lambda s: s.options.lame_duck_duration_ns, 40 * 10**9),
+    "lame_duck_grace_period": ('"3s"', lambda s: s.options.lame_duck_grace_period_ns, 3 * 10**9),
     "debug": ("true", lambda s: (s.log.debug, s.options.note_level), (True, Level.DEBUG)),
     "trace": ("true", lambda s: (s.log.trace, s.options.trace), (True, True)),
     "trace_verbose": ("true", lambda s: (s.log.trace, s.options.trace), (True, True)),
@@ -68,6 +70,10 @@ REACHED: Final[dict[str, tuple[str, Callable[[Settings], object], object]]] = {
     "logtime_utc": ("true", lambda s: s.log.utc, True),
     "log_file": ('"a/log"', lambda s: s.log.file, "a/log"),
     "log_format": ("json", lambda s: s.log.format, "json"),
+    "logfile_size_limit": ("1mb", lambda s: s.log.size_limit, 1 << 20),
+    "logfile_max_num": ("7", lambda s: s.log.files_max, 7),
+    "syslog": ("true", lambda s: s.log.syslog, True),
+    "remote_syslog": ('"udp://h:514"', lambda s: s.log.remote_syslog, "udp://h:514"),
     "pid_file": ('"a/pid"', lambda s: s.pid_file, "a/pid"),
     "ports_file_dir": ('"a"', lambda s: s.ports_file_dir, "a"),
     "authorization": (
@@ -140,9 +146,9 @@ def test_what_is_not_built_refuses_the_start_by_name(
 
 @pytest.mark.parametrize(
     "text",
-    ["syslog: false", 'remote_syslog: ""', "http_port: 0", "http: 0", "cluster {}", "accounts {}",
+    ["http_port: 0", "http: 0", "cluster {}", "accounts {}",
      "accounts []",
-     "logfile_size_limit: 0", "write_timeout: close", "proxy_protocol: no", "mappings {}"],
+     "write_timeout: close", "proxy_protocol: no", "mappings {}"],
 )  # fmt: skip
 def test_what_is_not_built_and_is_switched_off_does_not_matter(
     text: str, started: Callable[..., Settings]
@@ -257,7 +263,9 @@ def test_a_connection_limit_of_nothing_lets_nobody_in(number: int, started: Call
     "line",
     ["port: 0", "max_payload: 0", "max_pending: 0", "max_control_line: 0", "ping_max: 0",
      'ping_interval: "0s"',
-     'write_deadline: "0s"', "authorization { timeout: 0 }", 'log_file: ""', 'server_name: ""'],
+     'write_deadline: "0s"', 'lame_duck_grace_period: "0s"', "logfile_size_limit: 0",
+     "logfile_size_limit: -1", "logfile_max_num: -1", "syslog: false", 'remote_syslog: ""',
+     "authorization { timeout: 0 }", 'log_file: ""', 'server_name: ""'],
 )  # fmt: skip
 def test_zero_and_nothing_are_the_default(line: str, started: Callable[..., Settings]) -> None:
     settings = started(line)

@@ -21,12 +21,13 @@ from typing import TYPE_CHECKING, TypeVar
 
 from natscore.account.permissions import RESPONSES_MAX
 from natscore.entropy import Xorshift64
-from natscore.plan import Group, Plan
+from natscore.plan import Group, Plan, Renamed
 from natscore.plane import Stop
 from natscore.testing.pairs import (
     PairedFound,
     PairedNode,
     PairedOutbox,
+    PairedShadow,
     PairedSource,
     PairedSublist,
     PairedSubscription,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from natscore.events import ConnectionId
     from natscore.plane import (
         DataPlane,
+        Filter,
         Found,
         Node,
         Outbox,
@@ -178,6 +180,15 @@ class PairedDataPlane:
             outbox,
             self._first.subscription(outbox.first, sid, subject, queue),
             self._second.subscription(outbox.second, sid, subject, queue),
+        )
+
+    def shadow(self, receiver: Subscription, subject: bytes, renaming: Filter) -> PairedShadow:
+        """A subscription in another account, for one in the importer's."""
+        assert isinstance(receiver, PairedSubscription)
+        return PairedShadow(
+            receiver,
+            self._first.shadow(receiver.first, subject, renaming),
+            self._second.shadow(receiver.second, subject, renaming),
         )
 
     # -- work --------------------------------------------------------------------------------------
@@ -329,7 +340,11 @@ def _half(plan: Plan[Subscription], side: Callable[[PairedSubscription], Subscri
         assert len(mine) == len(members)
         return mine
 
-    return Plan(own(plan.local), tuple(Group(group.queue, own(group.members)) for group in plan.groups))
+    return Plan(
+        own(plan.local),
+        tuple(Group(group.queue, own(group.members), group.names) for group in plan.groups),
+        renamed=tuple(Renamed(row.subject, own(row.receivers)) for row in plan.renamed),
+    )
 
 
 def _halves(rules: Sublist | None) -> tuple[Sublist | None, Sublist | None]:

@@ -56,7 +56,6 @@ _TOKENS_MAX: Final = 255
 _LAME_DUCK_MIN_NS: Final = 30 * 10**9
 
 _MONITORING: Final = "monitoring is not built yet"
-_LAME_DUCK: Final = "lame duck mode is not built yet"
 _LINKS: Final = "connections between servers are not built yet"
 _JETSTREAM: Final = "JetStream is not supported"
 
@@ -107,7 +106,7 @@ def _read_system_account(node: Node, key: str, findings: Findings) -> str:
 
 def _read_remote_syslog(node: Node, key: str, findings: Findings) -> str:
     text = read_text(node, key, findings)
-    if text and not text.startswith(("udp://", "tcp://", "unix://", "unixgram://")):
+    if text and not text.startswith(("udp://", "tcp://", "unix://")):
         raise Invalid(f'error parsing {key}: "{text}" does not begin with udp://, tcp:// or unix://')
     return text
 
@@ -211,13 +210,13 @@ _TIMING: Final = (
         "what comes after it: `close`, the default for clients, or `retry`",
         off=("default", "close"), sample="retry",
     ),
-    ignored(
+    obeyed(
         "lame_duck_duration", Type("duration", _read_duck, '"40s"', '"29s"'), "2m", _NO,
-        "time over which clients are closed", _LAME_DUCK,
+        "lame_duck_duration_ns", "time within which clients are closed in lame duck mode",
     ),
-    ignored(
+    obeyed(
         "lame_duck_grace_period", DURATION_TEXT.checked(_grace, counterexample='"-1s"'), "10s", _NO,
-        "time before the first", _LAME_DUCK,
+        "lame_duck_grace_period_ns", "time before the first of them",
     ),
     ignored("connect_error_reports", INTEGER, "3600", _YES, "every n-th failure is logged", _LINKS),
     ignored("reconnect_error_reports", INTEGER, "1", _YES, "every n-th failure is logged", _LINKS),
@@ -236,12 +235,18 @@ _LOGGING: Final = (
         "log_format", _FORMAT,
         "text", _NO, "log_format", "shape of log lines (ours)",
     ),
-    later("logfile_size_limit log_size_limit", SIZE, "never", _NO, "bytes at which a new log file is begun"),
-    later("logfile_max_num log_max_num", INTEGER, "all", _NO, "log files that are kept"),
-    later("syslog", BOOLEAN, "false", _YES, "log to the system's log"),
-    later(
+    obeyed(
+        "logfile_size_limit log_size_limit", SIZE, "never", _NO, "log_size_limit",
+        "bytes above which a new log file is begun",
+    ),
+    obeyed(
+        "logfile_max_num log_max_num", INTEGER, "all", _NO, "log_max_num",
+        "log files that are kept, the current one included",
+    ),
+    obeyed("syslog", BOOLEAN, "false", _YES, "syslog", "log to the system's log"),
+    obeyed(
         "remote_syslog", Type("URL", _read_remote_syslog, '"udp://127.0.0.1:514"', '"x"'), "-", _YES,
-        "log to this system's log",
+        "remote_syslog", "log to this system's log",
     ),
     obeyed("pid_file pidfile", PATH, "-", _YES, "pid_file", "write the process id to this file"),
     obeyed(
