@@ -212,6 +212,7 @@ class _Table:
             )
         )
         self._sids = 0
+        self._asked: list[bytes] = []  # where answers were asked for last, of whomever
         self._members = [self._open(4 + number) for number in range(_MEMBERS)]
         self._masters = [self._open(4 + _MEMBERS + number) for number in range(len(_ACCOUNTS))]
         for account, master in zip(_ACCOUNTS, self._masters, strict=True):
@@ -235,11 +236,13 @@ class _Table:
             self._now_ns += some_time(random)
             said = b""
             for subject in random.choices(PUBLISHED, k=_MESSAGES):
-                asked = publisher.leave.replies
-                answer = random.choice(asked) if asked and random.random() < 0.4 else subject
-                said += self._publish(publisher, answer, messages)
+                asked = publisher.leave.replies if random.random() < 0.6 else self._asked
+                if asked and random.random() < 0.6:
+                    subject = random.choice(asked)
+                said += self._publish(publisher, subject, messages)
             self._send(publisher, said)
         self._compare(messages)
+        self._asked = [one.reply for one in messages if one.reply]
 
     # -- what clients do, and what is to come of it ------------------------------------------------
 
