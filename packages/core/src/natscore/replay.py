@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from natscore.authentication import Authenticator
     from natscore.entropy import Xorshift64
     from natscore.events import Event
+    from natscore.facts import Fact
     from natscore.plane import DataPlane, Outbox
 
 __all__ = ["Replayed", "ReplayedKernel", "replay"]
@@ -66,15 +67,21 @@ def replay(
     *,
     data_plane: Callable[[Xorshift64], DataPlane] = PureDataPlane,
     authenticator: Authenticator | None = None,
+    observe: Callable[[Server, Fact], None] | None = None,
 ) -> Replayed:
-    """Re-execute a journal and compare every step.
+    """Re-execute a journal and compare every step. `observe` is called with every fact, after it was folded.
 
     Raises:
         JournalError: it is not a journal, or damaged.
         ReplayDivergence: an event had other effects or bytes than recorded.
     """
     options, records = read_journal(read)
-    server = Server(options, data_plane=data_plane, authenticator=authenticator)
+    server = Server(
+        options,
+        data_plane=data_plane,
+        authenticator=authenticator,
+        facts=None if observe is None else lambda fact: observe(server, fact),
+    )
     checksums = Checksums()
     kernel = ReplayedKernel(server)
     number = 0

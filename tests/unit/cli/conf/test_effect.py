@@ -123,6 +123,7 @@ REACHED: Final[dict[str, tuple[str, Callable[[Settings], object], object]]] = {
 
 
 @pytest.mark.spec("configuration 4.1", "configuration 4.2", "configuration 4.3", "configuration 4.4")
+@pytest.mark.spec("configuration 4.5")
 @pytest.mark.parametrize("option", rows(Support.OBEYED), ids=lambda option: option.name)
 def test_an_option_of_the_file_reaches_its_place(option: Option, started: Callable[..., Settings]) -> None:
     value, look, expected = REACHED[option.name]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from natscore.account.permissions import EVERYTHING, Permissions, Rules, SubscribeRules
+from natscore.account.permissions import EVERYTHING, Permissions, ResponsePermission, Rules, SubscribeRules
 from natscore_cli.conf.effect import load_file
 from natscore_cli.conf.users import FileUser
 
@@ -26,7 +26,7 @@ def permissions(text: str, folder: Path) -> Permissions | None:
     return user.permissions
 
 
-@pytest.mark.spec("client-protocol 16.5", "accounts 3", "configuration 5.2")
+@pytest.mark.spec("client-protocol 16.5", "accounts 3", "configuration 5.1", "configuration 5.2")
 def test_users_of_every_block_are_there_in_the_order_of_the_file(tmp_path: Path) -> None:
     found = users(
         "accounts { A { users: [ {user: a, password: p} ] }, B {} }\n"
@@ -55,6 +55,17 @@ def test_users_of_every_block_are_there_in_the_order_of_the_file(tmp_path: Path)
         ('{ subscribe: ["a q", b] }', Permissions(subscribe=SubscribeRules(((b"a", b"q"), (b"b", None))))),
         ('{ sub: {deny: "a  q"} }', Permissions(subscribe=SubscribeRules(deny=((b"a", b"q"),)))),
         ("{ export: {allow: a} }", Permissions(subscribe=SubscribeRules(((b"a", None),)))),
+        ("{ allow_responses: false }", EVERYTHING),
+        ("{ allow_responses: true }", Permissions(Rules(()), responses=ResponsePermission())),
+        ("{ publish_allow_responses: {} }", Permissions(Rules(()), responses=ResponsePermission())),
+        (
+            '{ publish: a, allow_responses: {max: 3, expires: "1s"} }',
+            Permissions(Rules((b"a",)), responses=ResponsePermission(3, 10**9)),
+        ),
+        (
+            '{ publish: {deny: b}, allow_responses: {max_msgs: -1, ttl: "-1s"} }',
+            Permissions(Rules((), (b"b",)), responses=ResponsePermission(-1, -1)),
+        ),
         ("{ publish: [] }", EVERYTHING),
         ("{ publish: {allow: []} }", EVERYTHING),
     ],

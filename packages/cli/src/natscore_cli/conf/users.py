@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
-from natscore.account.permissions import Permissions, Rules, SubscribeRules
+from natscore.account.permissions import Permissions, ResponsePermission, Rules, SubscribeRules
 from natscore.account.settings import GLOBAL_ACCOUNT
 
 if TYPE_CHECKING:
@@ -90,7 +90,16 @@ def permissions_of(block: Settings) -> Permissions:
     return Permissions(
         Rules(None if allow is None else tuple(map(_raw, allow)), tuple(map(_raw, deny))),
         SubscribeRules(None if entries is None else tuple(map(_entry, entries)), tuple(map(_entry, denied))),
+        _responses(block.get("allow_responses")),
     )
+
+
+def _responses(setting: Setting | None) -> ResponsePermission | None:
+    value = None if setting is None else setting.value
+    if not isinstance(value, dict):
+        return ResponsePermission() if value else None
+    found, expires = (value[name].value if name in value else 0 for name in ("max", "expires"))
+    return ResponsePermission(found, expires)
 
 
 def _sides(setting: Setting | None) -> _Sides:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from natscore_cli.conf.options import Block, Setting, array_of, block_of, read_block
 from natscore_cli.conf.table.keys import USER, is_public_key
-from natscore_cli.conf.table.rows import DECLINED, inner, inner_declined, inner_later
+from natscore_cli.conf.table.rows import DECLINED, inner, inner_declined
 from natscore_cli.conf.values import (
     BOOLEAN,
     INTEGER,
@@ -89,7 +89,7 @@ PERMISSIONS: Final = Block(
               block=_PUBLISH),
         inner("subscribe sub export", _subjects_or(_SUBSCRIBE, SUBJECTS), "everything",
               "what to subscribe to", block=_SUBSCRIBE),
-        inner_later(
+        inner(
             "allow_responses publish_allow_responses",
             Type("boolean or block (allow_responses)", _read_responses, "true", "5"),
             "false",

@@ -23,7 +23,7 @@ __all__ = [
     "unsupported",
 ]
 
-DECLINED: Final = "[ADR 15](../adr/0015-declined-options.md)"
+DECLINED: Final = "[ADR 16](../adr/0016-declined-options.md)"
 """Why some options of nats-server are not built, as the reference page says it."""
 
 _TESTS: Final = "tests/unit/cli/conf/test_effect.py::"
