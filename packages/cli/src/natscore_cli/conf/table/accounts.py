@@ -271,7 +271,7 @@ def _check_import(settings: Settings, place: Place, findings: Findings) -> None:
 _IMPORT: Final = Block(
     "import",
     (
-        inner_later(
+        inner(
             "stream",
             _source("Stream"),
             "-",
