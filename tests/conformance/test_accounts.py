@@ -34,7 +34,7 @@ DIFFERENT: Final = {
 HONOURED: Final = {
     "stream-auto-unsubscribe-max-ignored-for-imported-messages": r"^MSG s\.x 1 1\r\n1\r\nPONG\r\n",
 }
-"""Quirks of the reference that a server may do without (`profile` says so), and how the last step ends then."""
+"""Quirks of the reference that a server may do without, and how the last step ends then."""
 
 STARTS: Final = [vector for vector in load() if vector.error is None]
 REFUSED: Final = [vector for vector in load() if vector.error is not None]
