@@ -113,6 +113,7 @@ def test_a_flag_that_does_not_parse_gives_one_line_and_2(words: list[str], line:
             "error parsing X509 certificate/key pair: open nope.pem: no such file or directory",
         ),
         (["-js"], "-js is not supported yet"),
+        (["--profile", "5"], "--profile is not supported yet"),
         (["-p", "65536"], "port is 65536; a port is -1 (any free one) or 0 to 65535"),
         (["-n", "a b"], "server name cannot contain spaces"),
         (["--pass", "s3cret"], "expected a user name beside the password"),
@@ -221,3 +222,11 @@ def test_the_busy_port_stays_with_whom_it_belongs_to() -> None:
         accepted, _ = taken.accept()
         accepted.close()
         client.close()
+
+
+@pytest.mark.spec("operations 1.4", "operations 1.5")
+def test_the_help_about_tls_goes_to_standard_output() -> None:
+    done = run("--help_tls", "-c", "absent.conf")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("\nTLS configuration is specified in the tls section")

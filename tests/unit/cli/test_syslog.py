@@ -71,7 +71,7 @@ def test_a_line_to_another_machine_has_priority_time_host_tag_and_text(
     log.close()
 
 
-@pytest.mark.parametrize(("zone", "shown"), [("UTC0", "Z"), ("XXX-5:30", "+05:30"), ("XXX3", "-03:00")])
+@pytest.mark.parametrize(("zone", "shown"), [("UTC0", "Z"), ("ABC-5:30", "+05:30"), ("ABC3", "-03:00")])
 def test_the_time_names_its_zone(
     zone: str, shown: str, udp: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -226,6 +226,7 @@ GROUPS: Final = {
     "Common Options": (
         Flag(("h", "help"), Kind.SWITCH, "help", help="Show this text"),
         Flag(("v", "version"), Kind.SWITCH, "version", help="Show the version"),
+        Flag(("help_tls",), Kind.SWITCH, "help_tls", help="Show how TLS is configured"),
     ),
 }  # fmt: skip
 """The flags that do something, by the groups of the help and in its order."""
@@ -241,7 +242,6 @@ UNLISTED: Final = (
     _refused(Kind.SWITCH, "no_advertise"),
     _refused(Kind.INTEGER, "connect_retries"),
     _refused(Kind.INTEGER, "profile"),
-    _refused(Kind.SWITCH, "help_tls"),
 )
 """What nats-server has and this release does not: known by name, refused, not in the help."""
 

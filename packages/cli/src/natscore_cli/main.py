@@ -5,7 +5,7 @@
     1   anything that keeps the server from starting, or a signal from being sent, said in one line
     2   a command line that is not well formed, said in one line; SIGQUIT
 
-Flags are judged in nats-server's order: their syntax, `--version`, `--help`, the
+Flags are judged in nats-server's order: their syntax, `--version`, `--help`, `--help_tls`, the
 first word that is not a flag, `--signal`, and then what they mean. Everything that a server
 needs is imported only when one is really started, for `--version` is run by
 scripts and `--help` by people.
@@ -51,6 +51,10 @@ def _run(given: Given) -> int:
         return _print(f"{_VERSION_LINE}\nData plane: {data_plane_text()}")
     if given.values.get("help") or word == "help":
         return _print(help_text())
+    if given.values.get("help_tls"):
+        from natscore_cli.tls_help import tls_help_text
+
+        return _print(tls_help_text())
     if given.command is not None:
         from natscore_cli.redaction import escaped
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from natscore.authentication import Authenticator
     from natscore.entropy import Xorshift64
     from natscore.events import Event
+    from natscore.facts import Fact
     from natscore.options import Options
     from natscore.plane import DataPlane, Outbox
 
@@ -69,8 +70,11 @@ def replay(
     data_plane: Callable[[Xorshift64], DataPlane] = PureDataPlane,
     authenticator: Authenticator | None = None,
     authenticators: Callable[[Options], Authenticator] = authenticator_for,
+    observe: Callable[[Server, Fact], None] | None = None,
 ) -> Replayed:
-    """Re-execute a journal and compare every step. `authenticator` and the next are those of `Server`.
+    """Re-execute a journal and compare every step. `observe` is called with every fact, after it was folded.
+
+    `authenticator` and `authenticators` are those of `Server`.
 
     Raises:
         JournalError: it is not a journal, or damaged.
@@ -78,7 +82,11 @@ def replay(
     """
     options, records = read_journal(read)
     server = Server(
-        options, data_plane=data_plane, authenticator=authenticator, authenticators=authenticators
+        options,
+        data_plane=data_plane,
+        authenticator=authenticator,
+        authenticators=authenticators,
+        facts=None if observe is None else lambda fact: observe(server, fact),
     )
     checksums = Checksums()
     kernel = ReplayedKernel(server)

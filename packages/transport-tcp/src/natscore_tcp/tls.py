@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from natscore.events import ConnectionId, Instant
     from natscore_tcp.contract import Block
 
-__all__ = ["TlsAcceptor", "TlsFilter", "TlsSettings"]
+__all__ = ["CIPHER_NAMES", "CURVE_NAMES", "TlsAcceptor", "TlsFilter", "TlsSettings"]
 
 ANSWERS_MAX: Final = 65_536  # of handshakes and key updates, for a peer that does not read them
 _SLICE: Final = 16_384  # of what was read; OpenSSL keeps a buffer as large as the largest one
@@ -388,6 +388,12 @@ _CURVES: Final = {
     "CurveP521": "secp521r1",
     "X25519MLKEM768": "X25519MLKEM768",
 }
+
+CIPHER_NAMES: Final = (*_TLS_1_3_CIPHERS, *_CIPHERS)
+"""What may stand in `cipher_suites`; OpenSSL may have been built without some of them."""
+
+CURVE_NAMES: Final = tuple(_CURVES)
+"""What may stand in `curve_preferences`; likewise."""
 
 _ATTRIBUTES: Final = {
     "commonName": "CN",

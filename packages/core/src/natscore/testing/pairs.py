@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 
+from natscore.testing.agreement import PlanesDisagree, agree
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -38,42 +40,11 @@ __all__ = [
     "agree",
 ]
 
+_SHOWN_MAX: Final = 80  # unparsed bytes of a source that are compared
 _LOOKS_MAX: Final = 64  # subscriptions of one outbox that are compared at once
-
-_SHOWN_MAX: Final = 80  # bytes shown on either side of the first difference
 
 T = TypeVar("T")
 U = TypeVar("U")
-
-
-class PlanesDisagree(BaseException):
-    """Two data planes came to different ends; the text shows both.
-
-    It is no Exception, because the server takes an Exception for the failure of
-    one connection, closes that, and goes on. Nothing may go on from here.
-    `natscore.testing.World` raises it anew as InvariantBroken, with its seed.
-    """
-
-    def __init__(self, what: str, first: object, second: object) -> None:
-        if isinstance(first, bytes) and isinstance(second, bytes):
-            what, first, second = _narrowed(what, first, second)
-        super().__init__(f"{what}:\n  first:  {first!r}\n  second: {second!r}")
-
-
-def _narrowed(what: str, first: bytes, second: bytes) -> tuple[str, bytes, bytes]:
-    """The surroundings of the first byte that differs."""
-    equal = min(len(first), len(second))
-    at = next((n for n in range(equal) if first[n] != second[n]), equal)
-    part = slice(max(0, at - _SHOWN_MAX), at + _SHOWN_MAX)
-    lengths = f"{len(first)} and {len(second)} bytes that differ from byte {at} on"
-    return f"{what}, {lengths}, from byte {part.start}", first[part], second[part]
-
-
-def agree(owner: object, what: str, first: T, second: T) -> T:
-    """What both say; raises PlanesDisagree if they say different things."""
-    if first != second:
-        raise PlanesDisagree(f"{owner}: {what}", first, second)
-    return first
 
 
 class _Pair(Protocol):
