@@ -268,6 +268,7 @@ cdef struct Receivers:
     long long overhead
     bint distinct
     bint refuses
+    PyObject *asks            # a tuple of sids, or NULL: nothing is asked of the server itself
 
 
 cdef Receivers *receivers_of(object plan) except NULL:
@@ -285,6 +286,10 @@ cdef Receivers *receivers_of(object plan) except NULL:
         made.overhead = plan.overhead
         made.distinct = plan.distinct
         made.refuses = plan.refuses
+        if plan.asks:
+            asks = <tuple?> plan.asks
+            Py_INCREF(asks)
+            made.asks = <PyObject *> asks
         made.local = <PyObject **> calloc(<size_t> len(local) + 1, sizeof(PyObject *))
         made.groups = <GroupRow *> calloc(<size_t> len(groups) + 1, sizeof(GroupRow))
         if made.local == NULL or made.groups == NULL:
@@ -327,6 +332,7 @@ cdef void release_receivers(Receivers *them) noexcept:
             Py_DECREF(<object> them.groups[number].members[place])
         free(them.groups[number].members)
         free(them.groups[number].shares)
+    Py_XDECREF(them.asks)
     free(them.local)
     free(them.groups)
     free(them)

@@ -63,16 +63,10 @@ class PureDataPlane(Delivery):
     def __init__(self, choices: Xorshift64) -> None:
         super().__init__(choices)
         self._refusal = refusal()
-        self._left = 0  # output that this turn may still write
 
     def outbox(self, cid: ConnectionId) -> Outbox:
         """The writing side of a new connection."""
         return Outbox(cid, self.ready)
-
-    @property
-    def left(self) -> int:
-        """Output that this turn may still write; less than nothing when it wrote more."""
-        return self._left
 
     def source(
         self,
@@ -135,20 +129,13 @@ class PureDataPlane(Delivery):
         assert _is_own(plan)
         table.sublist.install(nodes, plan, subject)
 
-    def begin_turn(self, output_max: int) -> None:
-        """Allow `output_max` bytes of output until `run` answers TURN_OVER."""
-        self._left = output_max
-
-    def spend(self, cost: int) -> bool:
-        """Count work of the control plane as if it were `cost` bytes of output. Is anything left?"""
-        self._left -= cost
-        return self._left > 0
-
     def run(self, source: plane.Source) -> Stop:
         """Parse and deliver until something needs the control plane. Never raises for what a peer sent."""
         assert isinstance(source, Source)
         if source.unfinished is not None and not self.go_on(source):
             return Stop.TURN_OVER
+        if source.asked is not None:
+            return Stop.ASK
         if source.have < source.need:
             if not source.have:
                 source.forget()  # the last chunk is done: an idle connection holds no buffer
@@ -267,6 +254,7 @@ class PureDataPlane(Delivery):
                 or payload >= LARGE_PAYLOAD
                 or not plan.distinct
                 or plan.refuses
+                or plan.asks
                 or (headers_here and header_size == 0)
                 or (reply is not None and source.no_responders)
             ):
@@ -288,6 +276,8 @@ class PureDataPlane(Delivery):
                 if source.stepping:
                     source.stepped = buffer[position:end]
                     stop = Stop.STEPPED
+                elif source.asked is not None:
+                    stop = Stop.ASK
                 position = end
                 if stop is not None:
                     break
@@ -459,6 +449,8 @@ class PureDataPlane(Delivery):
         if source.stepping:
             source.stepped = buffer[position:end]
             return Stop.STEPPED
+        if source.asked is not None:
+            return Stop.ASK
         return Stop.TURN_OVER if self._left <= 0 or source.unfinished is not None else None
 
 

@@ -28,6 +28,7 @@ __all__ = [
     "ConnectionForgotten",
     "Fact",
     "LinkEstablished",
+    "RepliesExpected",
     "SlowConsumerDetected",
     "SubscriptionsChanged",
     "Wanted",
@@ -97,6 +98,14 @@ class LinkEstablished:
 
 
 @dataclass(slots=True)
+class RepliesExpected:
+    """A service of an account is asked for the first time: answers come to subjects with this prefix."""
+
+    account: str
+    prefix: bytes
+
+
+@dataclass(slots=True)
 class ConnectionEnded:
     """It was decided that a connection ends; from here on it gets nothing. Its interest goes in slices."""
 
@@ -118,6 +127,7 @@ Fact: TypeAlias = (
     | AuthenticationFailed
     | SlowConsumerDetected
     | LinkEstablished
+    | RepliesExpected
     | ConnectionEnded
     | ConnectionForgotten
 )

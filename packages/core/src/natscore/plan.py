@@ -12,6 +12,7 @@ from __future__ import annotations
 from itertools import chain
 from typing import TYPE_CHECKING, Final, Generic, Never, TypeVar
 
+from natscore.plane import SERVER
 from natscore.sublist import Entry
 from natscore.turn import DELIVERY_COST, DRAW_COST, OP_COST, RECEIVERS_MAX, RULE_COST, RUN_COST
 
@@ -62,10 +63,11 @@ class Group(Generic[S_co]):
 
 
 class Plan(Generic[S_co]):
-    """Deliver to `local` and to one member of each of `groups`, unless it is a refusal."""
+    """Deliver to `local` and to one member of each of `groups`, and ask the server, unless it is a refusal."""
 
     __slots__ = (
         "_entries",
+        "asks",
         "cost",
         "distinct",
         "fanout",
@@ -82,11 +84,13 @@ class Plan(Generic[S_co]):
         local: tuple[S_co, ...],
         groups: tuple[Group[S_co], ...],
         *,
+        asks: tuple[bytes, ...] = (),
         refuses: bool = False,
         cost: int = 0,
     ) -> None:
         self.local = local
         self.groups = groups
+        self.asks = asks  # the sids of subscriptions of the server itself, which is asked what to do
         self.refuses = refuses  # the subject is not to be published to: an -ERR, nothing else
         self.cost = cost  # what making it weighed in the turn
         self.fanout: Final = len(local) + len(groups)
@@ -149,8 +153,11 @@ def compile_plan(nodes: Iterable[plane.Node[S]], subject: bytes = b"") -> Plan[S
         local += node.plain
         for queue, members in node.queues.items():
             groups.setdefault(queue, []).extend(members)
+    asks = tuple(one.sid for one in local if one.outbox.cid == SERVER)
+    if asks:
+        local = [one for one in local if one.outbox.cid != SERVER]
     # whoever is looked at costs something, although a filter may leave nobody in the plan
-    cost = OP_COST + DELIVERY_COST * (len(local) + sum(map(len, groups.values())))
+    cost = OP_COST + DELIVERY_COST * (len(asks) + len(local) + sum(map(len, groups.values())))
     if any(one.filter is not None for one in chain(local, *groups.values())):
         verdicts: dict[tuple[bytes, ...], bool] = {}
         local = _admitting(local, subject, verdicts)
@@ -162,7 +169,7 @@ def compile_plan(nodes: Iterable[plane.Node[S]], subject: bytes = b"") -> Plan[S
         cost += RULE_COST * sum(map(len, verdicts))
     # by name, so that the order of draws does not depend on who came and went
     chosen = tuple(Group(name, tuple(groups[name])) for name in sorted(groups))
-    return Plan(tuple(local), chosen, cost=cost)
+    return Plan(tuple(local), chosen, asks=asks, cost=cost)
 
 
 def refusal() -> Plan[Never]:

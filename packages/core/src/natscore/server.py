@@ -29,6 +29,7 @@ from natscore.connection.context import Context
 from natscore.connection.entrance import Entrance
 from natscore.connection.lifecycle import Lifecycle
 from natscore.connection.pressure import Pressure
+from natscore.connection.services import Services
 from natscore.connection.session import Phase, Session, Timer
 from natscore.connection.states import CLIENT_LIFETIME
 from natscore.connection.trace import trace_ops, trace_outputs, trace_publish, trace_removals
@@ -114,6 +115,7 @@ class Server:
         self._lifecycle: Lifecycle
         self._pressure: Pressure
         self._entrance: Entrance
+        self._services: Services
         self._refused: set[ConnectionId] = set()  # of a kind that this server does not take
         self._deadlines: Deadlines[tuple[ConnectionId, Timer]] = Deadlines()
         self._continue_asked = False
@@ -192,7 +194,7 @@ class Server:
     @property
     def is_quiet(self) -> bool:
         """Whether no work is left over for another turn."""
-        return not self._lifecycle.turns
+        return not (self._lifecycle.turns or self._services.has_work)
 
     @property
     def held_bytes(self) -> int:
@@ -213,6 +215,7 @@ class Server:
         self._lifecycle = Lifecycle(self._context, self._settle)
         self._pressure = Pressure(self._context, self._lifecycle, self._settle)
         self._entrance = Entrance(self._context, self._lifecycle)
+        self._services = Services(self._context, self._settle)
         self._has_started = True
 
     def _listener_opened(self, event: ListenerOpened) -> None:
@@ -277,11 +280,14 @@ class Server:
             cid, timer = key
             if timer is Timer.TLS_RATE:
                 self._entrance.report_rejected()
+            elif timer is Timer.RESPONSES:
+                self._services.expire()
             elif (session := self._lifecycle.sessions.get(cid)) is not None:
                 self._guard(session, self._expired[timer])
 
     def _turn_granted(self, event: TurnGranted) -> None:
         self._continue_asked = False
+        self._services.go_on()
         turns = self._lifecycle.turns
         while turns and self._plane.spend(0):
             session = turns.popleft()
@@ -289,7 +295,14 @@ class Server:
             if session.phase is not Phase.CLOSING:
                 self._guard(session, self._go_on)
                 return
-            self._guard(session, self._lifecycle.withdraw)
+            self._guard(session, self._withdraw)
+
+    def _withdraw(self, session: Session) -> None:
+        """Take a step towards the end of a connection. What it published before is for all or for none."""
+        self._lifecycle.withdraw(session)
+        if session.connection.source.asked is not None:
+            for _ in self._services.perform(session):
+                pass
 
     def _dial_failed(self, event: DialFailed) -> None:
         self._context.note(Level.ERROR, "dial_failed", attempt=event.attempt, error=event.error)
@@ -348,6 +361,10 @@ class Server:
                     trace_outputs(self._context, self._lifecycle.sessions)
                 if not plane.spend(OP_COST * len(ops)) and source.have:
                     self._lifecycle.queue(session)
+            elif stop is Stop.ASK:
+                self._settle_all(session, self._services.perform(session))
+                if not plane.spend(0) and source.have:
+                    self._lifecycle.queue(session)
             elif stop is Stop.MISS:
                 plan = compile_plan(source.missed, source.missed_subject)
                 plane.install(session.connection.table, source.missed, plan, source.missed_subject)
@@ -387,12 +404,16 @@ class Server:
             raise errors.unknown_operation()
         self._settle_all(session, handler(context, session, ops))
 
-    def _settle_all(self, session: Session, facts: Iterator[Fact]) -> None:
+    def _settle_all(self, session: Session, facts: Iterator[Fact | None]) -> None:
         """Settle the facts of one op, each before the handler goes on; if they are many, in several turns."""
         session.job = None
         connection, settle, spend = session.connection, self._settle, self._plane.spend
         awaited = connection.awaits_login
         for fact in facts:
+            if fact is None:
+                session.job = facts
+                self._lifecycle.queue(session)
+                return
             settle(fact)
             if awaited and not connection.awaits_login:
                 awaited = False
@@ -455,8 +476,10 @@ class Server:
             raise StateCorruptedError(f"event {self._events}: {fact!r} cannot be folded") from bug
         if self._facts is not None:
             self._facts(fact)
-        if self.options.trace and isinstance(fact, SubscriptionsChanged):
-            trace_removals(self._context, self._lifecycle.sessions[fact.cid], fact)
+        if isinstance(fact, SubscriptionsChanged):
+            if self.options.trace:
+                trace_removals(self._context, self._lifecycle.sessions[fact.cid], fact)
+            self._services.interest_lost(fact)
         for reactor in REACTORS:
             marks = [(link, link.appended) for link in state.link_outboxes()] if state.audiences else ()
             try:
@@ -481,7 +504,7 @@ class Server:
         plane.ready.clear()
         for outbox in ready:
             outbox.ready = False
-        if self._lifecycle.turns and not self._continue_asked:
+        if not self.is_quiet and not self._continue_asked:
             self._continue_asked = True
             context.effects.append(Continue())
         return context.effects

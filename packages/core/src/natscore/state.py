@@ -22,22 +22,24 @@ from natscore.facts import (
     ConnectionEnded,
     ConnectionForgotten,
     LinkEstablished,
+    RepliesExpected,
     SlowConsumerDetected,
     SubscriptionsChanged,
 )
-from natscore.plane import CLIENT_RESERVED
+from natscore.plane import CLIENT_RESERVED, SERVER
 from natscore.wire.connect import NOTHING_SAID
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from natscore.account.accounts import Accounts
+    from natscore.account.imports import ImportedService
     from natscore.account.permissions import Rules
     from natscore.errors import CloseReason
     from natscore.events import Address, ConnectionKind
     from natscore.facts import Fact
     from natscore.options import Options
-    from natscore.plane import DataPlane, Outbox, Source, SubjectTable, Sublist, Subscription
+    from natscore.plane import DataPlane, Node, Outbox, Source, SubjectTable, Sublist, Subscription
 
 __all__ = ["Account", "Audience", "Connection", "InterestKey", "State"]
 
@@ -48,7 +50,9 @@ InterestKey: TypeAlias = tuple[str, bytes, bytes | None]
 class Account:
     """A space of subjects: what crosses to another account is what `declared` imports and exports."""
 
-    __slots__ = ("_plane", "_restricted", "clients", "declared", "name", "sublist", "table")
+    __slots__ = (
+        "_plane", "_restricted", "clients", "declared", "imported", "name", "own", "replies", "sublist", "table",
+    )  # fmt: skip
 
     def __init__(self, declared: DeclaredAccount, plane: DataPlane) -> None:
         self.name = declared.name
@@ -56,6 +60,9 @@ class Account:
         self.sublist = plane.sublist()
         self.table = plane.table(self.sublist, CLIENT_RESERVED)
         self.clients = 0
+        self.own: dict[bytes, Subscription] = {}  # subscriptions of the server itself, by sid
+        self.imported: dict[bytes, int] = {}  # ... those to services, by subject: how many
+        self.replies = b""  # what stands before each reply subject of a service, once there was one
         self._plane = plane
         self._restricted: dict[Rules, _SharedTable] = {}
 
@@ -80,6 +87,15 @@ class Account:
             if not shared.users:
                 del self._restricted[rules]
                 self._plane.retire(shared.table)
+
+    @property
+    def subscriptions(self) -> int:
+        """How many subscriptions its connections have."""
+        return self.sublist.count - len(self.own)
+
+    def plain(self, node: Node[Subscription]) -> int:
+        """How many plain subscriptions other servers need to hear of: the imports of services are ours alone."""
+        return len(node.plain) - self.imported.get(node.subject, 0)
 
     def _patterns(self, patterns: tuple[bytes, ...]) -> Sublist:
         """A sublist of nobody's subscriptions: what it matches, the rules match."""
@@ -167,9 +183,17 @@ class State:
         self.options = options
         self.plane = plane
         self.connections: dict[ConnectionId, Connection] = {}
-        declared = accounts if accounts is not None else resolved(options.accounts)
-        self.accounts = {one.name: Account(one, plane) for one in declared}
+        accounts_declared = accounts if accounts is not None else resolved(options.accounts)
+        self.accounts = {one.name: Account(one, plane) for one in accounts_declared}
         self.audiences: dict[ConnectionKind, Audience] = {}  # links that hear the same of our interest
+        self.system_account = accounts_declared.system_account
+        self.inbox = plane.outbox(SERVER)  # nothing is ever written to it
+        # by sid: in which account the server subscribes, and to which service; None: to answers
+        self.services: dict[bytes, tuple[Account, ImportedService | None]] = {}
+        self._own_sids = 0
+        for account in self.accounts.values():
+            for service in account.declared.services:
+                self._subscribe(account, service.local, service)
         self.open_connections = 0
         self.slow_consumers = 0
         self.authentication_failures = 0
@@ -180,6 +204,7 @@ class State:
             AuthenticationFailed: self._authentication_failed,
             SlowConsumerDetected: self._slow_consumer_detected,
             LinkEstablished: self._link_established,
+            RepliesExpected: self._replies_expected,
             ConnectionEnded: self._connection_ended,
             ConnectionForgotten: self._connection_forgotten,
         }
@@ -203,16 +228,16 @@ class State:
         name, subject, queue = key
         account = self.accounts.get(name)
         node = account.sublist.node(subject) if account is not None else None
-        if node is None:
+        if account is None or node is None:
             return 0
-        return int(bool(node.plain)) if queue is None else len(node.queues.get(queue, ()))
+        return int(account.plain(node) > 0) if queue is None else len(node.queues.get(queue, ()))
 
     def interest_keys(self) -> Iterator[InterestKey]:
         """Every key with a weight, in a fixed order."""
         for name, account in self.accounts.items():
             keys: list[InterestKey] = []  # nodes are read without anything in between
             for node in account.sublist.nodes():
-                if node.plain:
+                if account.plain(node):
                     keys.append((name, node.subject, None))
                 keys += [(name, node.subject, queue) for queue in node.queues]
             yield from keys
@@ -230,7 +255,11 @@ class State:
             "slow_consumers": self.slow_consumers,
             "authentication_failures": self.authentication_failures,
             "accounts": {
-                name: {"subscriptions": account.sublist.count, "clients": account.clients}
+                name: {
+                    "subscriptions": account.subscriptions,
+                    "clients": account.clients,
+                    "replies": account.replies,
+                }
                 for name, account in self.accounts.items()
             },
             "connections": {
@@ -312,6 +341,23 @@ class State:
         if audience is None:
             audience = self.audiences[connection.kind] = Audience(connection.kind)
         audience.joining[fact.cid] = connection.outbox
+
+    def _replies_expected(self, fact: RepliesExpected) -> None:
+        account = self.account(fact.account)
+        assert not account.replies
+        account.replies = fact.prefix
+        self._subscribe(account, fact.prefix + b">", None)
+
+    def _subscribe(self, account: Account, subject: bytes, service: ImportedService | None) -> None:
+        """Let the server itself subscribe in an account, to be asked about what is published there."""
+        self._own_sids += 1
+        sid = b"%d" % self._own_sids
+        subscription = self.plane.subscription(self.inbox, sid, subject, None)
+        account.sublist.insert(subscription)
+        account.own[sid] = subscription
+        self.services[sid] = (account, service)
+        if service is not None:
+            account.imported[subject] = account.imported.get(subject, 0) + 1
 
     def _connection_ended(self, fact: ConnectionEnded) -> None:
         connection = self.connections[fact.cid]

@@ -40,13 +40,14 @@ class Timer(enum.IntEnum):
     WRITE = enum.auto()
     STALL = enum.auto()
     TLS = enum.auto()
-    TLS_RATE = enum.auto()  # of the server, not of a connection
+    TLS_RATE = enum.auto()  # these are of the server, not of a connection
+    RESPONSES = enum.auto()
 
 
 TimerKey: TypeAlias = "tuple[ConnectionId, Timer]"
 """A deadline's name."""
 
-TIMERS: Final = tuple(timer for timer in Timer if timer is not Timer.TLS_RATE)
+TIMERS: Final = tuple(timer for timer in Timer if timer not in (Timer.TLS_RATE, Timer.RESPONSES))
 """Those of one connection."""
 
 
@@ -91,7 +92,8 @@ class Session:
         self.pong_sent = False  # the first PING after CONNECT has been answered
         self.attempt: AttemptId | None = None  # the login that is being verified
         self.verdict: tuple[Accept | Refuse, ConnectOptions] | None = None  # what it leads to
-        self.job: Iterator[Fact] | None = None  # the rest of an op that is too long for one turn
+        # the rest of an op that is too long for one turn; None for a place where a turn may end
+        self.job: Iterator[Fact | None] | None = None
         self.waiting_turn = False  # parsed in a later turn: output was spent
         self.stalled = False  # a receiver is far behind: reading is paused for a moment
         self.paused = False  # the shell was told not to read

@@ -223,6 +223,32 @@ class PairedDataPlane:
             lambda: self._second.go_on(source.second),
         )
 
+    def post(
+        self, source: Source, table: SubjectTable, subject: bytes, reply: bytes, headers: bytes, payload: bytes
+    ) -> Stop:
+        """Publish in both what a message of `source` led to, and compare what came of it."""
+        assert isinstance(source, PairedSource)
+        assert isinstance(table, PairedTable)
+        stop = self._step(
+            source,
+            "post",
+            lambda: self._first.post(source.first, table.first, subject, reply, headers, payload),
+            lambda: self._second.post(source.second, table.second, subject, reply, headers, payload),
+        )
+        if stop is Stop.MISS:
+            source.missed = self._pair_nodes(source.first.missed, source.second.missed)
+        return stop
+
+    def tell_no_responders(self, source: Source, subject: bytes, reply: bytes) -> None:
+        """Answer a request that nobody got, in both."""
+        assert isinstance(source, PairedSource)
+        self._step(
+            source,
+            "tell_no_responders",
+            lambda: self._first.tell_no_responders(source.first, subject, reply),
+            lambda: self._second.tell_no_responders(source.second, subject, reply),
+        )
+
     def check(self) -> None:
         """Compare everything that is there."""
         self._compare()
@@ -321,7 +347,8 @@ def _half(plan: Plan[Subscription], side: Callable[[PairedSubscription], Subscri
         assert len(mine) == len(members)
         return mine
 
-    return Plan(own(plan.local), tuple(Group(group.queue, own(group.members)) for group in plan.groups))
+    groups = tuple(Group(group.queue, own(group.members)) for group in plan.groups)
+    return Plan(own(plan.local), groups, asks=plan.asks)
 
 
 def _halves(rules: Sublist | None) -> tuple[Sublist | None, Sublist | None]:

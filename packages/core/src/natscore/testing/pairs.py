@@ -352,6 +352,8 @@ class PairedSource:
     headers = _Written[bool]()
     no_responders = _Written[bool]()
     stepping = _Written[bool]()
+    asked: _Written[Asked | None] = _Written()
+    delivered = _Read[bool]()
     have = _Read[int]()
     has_work = _Read[bool]()
     stepped = _Read[bytes]()
@@ -426,7 +428,7 @@ class PairedSource:
 
 _RUN_CHANGES: Final = (
     "have", "pings", "messages", "volume", "stepped", "first_ping_due", "ops", "violation",
-    "a fan-out that is unfinished", "unparsed bytes",
+    "a fan-out that is unfinished", "unparsed bytes", "asked", "delivered",
 )  # fmt: skip
 
 
@@ -434,6 +436,7 @@ def _seen(source: Source) -> tuple[object, ...]:
     return (
         source.have, source.pings, source.messages, source.volume, source.stepped, source.first_ping_due,
         source.ops, _told(source.violation), source.unfinished is not None, source.peek(_SHOWN_MAX),
+        source.asked, source.delivered,
     )  # fmt: skip
 
 

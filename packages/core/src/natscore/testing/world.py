@@ -292,7 +292,7 @@ class SimulatedServer:
             told = audience.told if audience.members else wanted
             self._require(told == wanted, "links were told something else than is wanted")
         held = sum(len(c.subscriptions) for c in state.connections.values())
-        counted = sum(a.sublist.count for a in state.accounts.values())
+        counted = sum(a.subscriptions for a in state.accounts.values())
         self._require(held == counted, "connections and sublists disagree about subscriptions")
         self._require(self.server.is_quiet, "a turn was asked for and never granted")
 

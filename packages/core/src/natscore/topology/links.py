@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from natscore.events import ConnectionKind
-from natscore.facts import LinkEstablished, SubscriptionsChanged
+from natscore.facts import LinkEstablished, RepliesExpected, SubscriptionsChanged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -55,6 +55,9 @@ def tell_links(state: State, fact: Fact) -> None:
         keys = [(account, one.subject, one.queue) for one in (*fact.removed, *fact.added)]
         for audience in state.audiences.values():
             _tell(state, audience, dict.fromkeys(keys))
+    elif isinstance(fact, RepliesExpected):
+        for audience in state.audiences.values():
+            _tell(state, audience, ((fact.account, fact.prefix + b">", None),))
     elif isinstance(fact, LinkEstablished):
         audience = state.audiences[state.connections[fact.cid].kind]
         _welcome(state, audience)
