@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from natscore.errors import Violation
     from natscore.events import ConnectionId
     from natscore.plane import (
+        Asked,
         Found,
         Node,
         Outbox,
