@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from natscore.entropy import Xorshift64
-    from natscore.plane import DataPlane, SubjectTable
+    from natscore.plane import DataPlane, Filter, SubjectTable
 
 CASES: Final = 20_000
 
@@ -147,13 +147,15 @@ def plant_one_filter_for_all_messages_of_a_plan(patch: pytest.MonkeyPatch) -> No
 
 def plant_a_group_that_stays_with_its_first_member(patch: pytest.MonkeyPatch) -> None:
     """A message that the member drawn may not have goes to nobody, although another may."""
-    admitting = plan._admitting
+    named = plan._named
 
-    def drawn(some: list[plan.S], subject: bytes, verdicts: dict[tuple[bytes, ...], bool]) -> list[plan.S]:
+    def drawn(
+        some: list[plan.S], subject: bytes, names: dict[Filter, bytes | None], streams: bool
+    ) -> dict[tuple[plan.S, bytes], None]:
         is_group = bool(some) and some[0].queue is not None
-        return admitting(some[:1] if is_group else some, subject, verdicts)
+        return named(some[:1] if is_group else some, subject, names, streams)
 
-    patch.setattr(plan, "_admitting", drawn)
+    patch.setattr(plan, "_named", drawn)
 
 
 def plant_one_table_for_all_restricted_users(patch: pytest.MonkeyPatch) -> None:

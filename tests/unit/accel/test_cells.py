@@ -6,19 +6,21 @@ import gc
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import natscore_accel
+from natscore.account.imports import Renaming
 from natscore.cells import LARGE_PAYLOAD
 from natscore.dataplane import PureDataPlane
 from natscore.entropy import Xorshift64
 from natscore.events import ConnectionId
 from natscore.plan import Plan, compile_plan
 from natscore.plane import Stop
+from natscore.transform import ImportTransform
 from tests.unit.accel.planes import COMPILED, Account, content
 
 if TYPE_CHECKING:
@@ -358,6 +360,7 @@ def foreign() -> list[Callable[[], object]]:
     nodes = tuple(sublist.match(b"a"))
     their_nodes = tuple(their_sublist.match(b"a"))
     nothing: object = None
+    own = compiled.subscription(outbox, b"1", b"a", None)
     return [
         lambda: compiled.source(ConnectionId(5), their_outbox, account.table, 64, 64),
         lambda: compiled.source(ConnectionId(5), outbox, their_table, 64, 64),
@@ -368,6 +371,9 @@ def foreign() -> list[Callable[[], object]]:
         lambda: compiled.bind(account.source(), their_table),
         lambda: compiled.subscription(their_outbox, b"1", b"a", None),
         lambda: compiled.subscription(nothing, b"1", b"a", None),  # type: ignore[arg-type]
+        lambda: compiled.shadow(their_subscription, b"a", KEEPING),
+        lambda: compiled.shadow(nothing, b"a", KEEPING),  # type: ignore[arg-type]
+        lambda: compiled.shadow(compiled.shadow(own, b"a", KEEPING), b"a", KEEPING),
         lambda: sublist.insert(their_subscription),
         lambda: sublist.insert(nothing),  # type: ignore[arg-type]
         lambda: sublist.remove(their_subscription),
@@ -386,6 +392,7 @@ class _Hole:
     """A plan of no plane."""
 
     local = (None,)
+    renamed = ()
     groups = ()
     fanout = width = overhead = 0
     distinct = True
@@ -395,11 +402,14 @@ class _Hole:
 WITH_A_HOLE: Plan = _Hole()  # type: ignore[type-arg, assignment]
 
 
-@pytest.mark.parametrize("number", range(20))
+KEEPING: Final = Renaming(ImportTransform.stream(b"a", b"a"), True)
+
+
+@pytest.mark.parametrize("number", range(23))
 def test_cells_of_another_plane_are_refused(number: int) -> None:
     calls = foreign()
 
-    assert len(calls) == 20
+    assert len(calls) == 23
     with pytest.raises(TypeError):
         calls[number]()
 

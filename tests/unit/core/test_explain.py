@@ -7,6 +7,8 @@ import pytest
 from natscore.events import ConnectionId
 from natscore.explain import Line, explain
 from natscore.testing import World
+from tests.support.accounts import client_of as account_client
+from tests.support.accounts import exporting, importing, server_of
 from tests.support.pure import pure_subscription
 from tests.unit.core.dialogue import NO_ECHO, client_of
 
@@ -23,6 +25,25 @@ def test_each_receiver_is_named_with_the_subscription_that_brought_it() -> None:
         Line(True, "subscribed to foo; one member of the group is drawn", first.cid, b"2", b"q"),
         Line(True, "subscribed to foo; one member of the group is drawn", second.cid, b"9", b"q"),
     )
+
+
+def test_who_imports_a_stream_is_named_with_its_account_and_its_name_of_the_subject() -> None:
+    server = server_of(exporting("A"), importing("B", "A", b"s.>", prefix=b"p"), importing("C", "A", b"s.x"))
+    own, renaming, keeping = (account_client(server, name) for name in ("A", "B", "C"))
+    own.send(b"SUB s.* q 1\r\n")
+    renaming.send(b"SUB p.> 2\r\nSUB p.s.x q 3\r\n")
+    keeping.send(b"SUB > 4\r\n")
+
+    assert explain(server.state, "A", b"s.x") == (
+        Line(True, "subscribed to > in account C, which imports it", keeping.cid, b"4"),
+        Line(True, "subscribed to p.> in account B, which imports it as p.s.x", renaming.cid, b"2"),
+        Line(
+            True,
+            "subscribed to p.s.x in account B, which imports it as p.s.x; one member of the group is drawn",
+            renaming.cid, b"3", b"q",
+        ),
+        Line(True, "subscribed to s.*; one member of the group is drawn", own.cid, b"1", b"q"),
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -190,7 +190,6 @@ cdef enum Place:
     GONE = 2
 
 
-@cython.final
 @cython.no_gc
 cdef class Subscription:
     """One subscription of one connection, as plans see it."""
@@ -200,7 +199,7 @@ cdef class Subscription:
     cdef readonly bytes queue
     cdef void *_at
     cdef public long long delivered
-    cdef public object filter     # what it does not get, although it matches, or None; set before it is inserted
+    cdef public object filter     # what becomes of what it matches, or None; set before it is inserted
     cdef int _max
     cdef uint32_t _index          # among the members of its node or group
     cdef unsigned char _place
@@ -241,6 +240,24 @@ cdef class Subscription:
     @max.setter
     def max(self, int value):
         self._max = value
+
+    @property
+    def receiver(self):
+        """Who gets what it matches."""
+        return self
+
+
+@cython.final
+@cython.no_gc
+cdef class Shadow(Subscription):
+    """A subscription in another account, in whose place another one gets what it matches."""
+
+    cdef Subscription _receiver
+
+    @property
+    def receiver(self):
+        """The subscription that it was made for."""
+        return self._receiver
 
 
 @cython.final

@@ -3,7 +3,6 @@
 from collections.abc import Collection, Iterator, Mapping
 
 from natscore import plane
-from natscore.account.permissions import DeliveryFilter
 from natscore.entropy import Xorshift64
 from natscore.errors import Violation
 from natscore.events import ConnectionId
@@ -36,7 +35,9 @@ class Outbox:
 
 class Subscription:
     max: int
-    filter: DeliveryFilter | None
+    filter: plane.Filter | None
+    @property
+    def receiver(self) -> Subscription: ...
     @property
     def outbox(self) -> Outbox: ...
     @property
@@ -151,6 +152,9 @@ class CompiledDataPlane:
     def retire(self, table: plane.SubjectTable) -> None: ...
     def subscription(
         self, outbox: plane.Outbox, sid: bytes, subject: bytes, queue: bytes | None
+    ) -> Subscription: ...
+    def shadow(
+        self, receiver: plane.Subscription, subject: bytes, renaming: plane.Filter
     ) -> Subscription: ...
     def install(
         self,

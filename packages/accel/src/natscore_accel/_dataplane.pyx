@@ -111,6 +111,16 @@ cdef class CompiledDataPlane(Delivery):
         """A new subscription, not yet in any sublist."""
         return Subscription(outbox, sid, subject, queue)
 
+    def shadow(self, Subscription receiver not None, bytes subject not None, renaming):
+        """A subscription in another account, not yet in any sublist, for one in the importer's."""
+        cdef Shadow made
+        if type(receiver) is not Subscription:
+            raise TypeError("a shadow is made for a subscription of a connection")
+        made = Shadow(receiver.outbox, receiver.sid, subject, receiver.queue)
+        made._receiver = receiver
+        made.filter = renaming
+        return made
+
     def install(self, SubjectTable table not None, tuple nodes not None, plan, bytes subject not None=b""):
         """Answer a MISS: from now on messages to `subject` that match `nodes` are delivered by `plan`."""
         table.sublist.install(nodes, plan, subject)

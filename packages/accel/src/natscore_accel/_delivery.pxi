@@ -202,10 +202,29 @@ cdef class Delivery:
         if plan.fanout > self._receivers_max:
             self._begin_run(source, plan, own, subject, subject_size, tails, count, with_headers)
         else:
-            self._hand_run(plan.local, plan.local_count, own, subject, subject_size, tails, count, with_headers)
+            self._hand_run(
+                plan.local, plan.published_count, own, subject, subject_size, tails, count, with_headers
+            )
+            if plan.renamed_count:
+                self._hand_renamed(plan, own, tails, count, with_headers)
             if plan.group_count:
                 self._divide(plan, own, subject, subject_size, tails, count, with_headers, None)
         self._left -= READY_COST * (PyList_GET_SIZE(self.ready) - ready)
+        return 0
+
+    cdef int _hand_renamed(
+        self, Receivers *plan, Outbox own, Tail *tails, Py_ssize_t count, bint with_headers
+    ) except -1:
+        """Hand a run of messages to the plain receivers that know them by another subject."""
+        cdef Py_ssize_t number, start = plan.published_count
+        cdef Renamed *row
+        for number in range(plan.renamed_count):
+            row = &plan.renamed[number]
+            self._hand_run(
+                plan.local + start, row.end - start, own, PyBytes_AS_STRING(<object> row.subject),
+                PyBytes_GET_SIZE(<object> row.subject), tails, count, with_headers,
+            )
+            start = row.end
         return 0
 
     cdef int _hand_run(
@@ -361,6 +380,8 @@ cdef class Delivery:
         cdef GroupRow *group
         cdef Share *share
         cdef Subscription member
+        cdef const char *known_as
+        cdef Py_ssize_t known_as_size
         drawings = <Drawing *> self._division.room(
             plan.group_count * <Py_ssize_t> (sizeof(Drawing) + 2 * <size_t> count * sizeof(Py_ssize_t))
         )
@@ -409,8 +430,12 @@ cdef class Delivery:
                     who = order[row * count + step]
                     share = &group.shares[who]
                     if shares is None:
+                        known_as, known_as_size = subject, subject_size
+                        if group.names != NULL:
+                            known_as = PyBytes_AS_STRING(<object> group.names[who])
+                            known_as_size = PyBytes_GET_SIZE(<object> group.names[who])
                         self._hand(
-                            <Subscription> group.members[who], subject, subject_size, tails, share.count,
+                            <Subscription> group.members[who], known_as, known_as_size, tails, share.count,
                             following + row * count, share.first, with_headers,
                         )
                     else:
@@ -419,7 +444,8 @@ cdef class Delivery:
                         for at in range(share.count):
                             numbers.append(number)
                             number = following[row * count + number]
-                        shares.append((<Subscription> group.members[who], numbers))
+                        name = <object> group.names[who] if group.names != NULL else None
+                        shares.append((<Subscription> group.members[who], numbers, name))
         finally:
             for row in range(plan.group_count):
                 free(drawings[row].candidates)
@@ -517,16 +543,18 @@ cdef class Delivery:
     cdef bint _next_part(self, Source source, Fanout parts) except -1:
         """Serve some more receivers. Are there, or may there be, more?"""
         cdef Receivers *plan = parts.receivers
-        cdef Py_ssize_t count, taken
+        cdef Py_ssize_t count, end, subject_size
+        cdef const char *subject
         if parts.tails == NULL:
             return self._next_part_of_message(source, parts)
         if parts.at < plan.local_count:
-            count = min(parts.part, plan.local_count - parts.at)
+            self._name_of(plan, parts, &subject, &subject_size, &end)
+            count = min(parts.part, end - parts.at)
             self._hand_run(
-                plan.local + parts.at, count, parts.own, parts.subject, parts.subject_size,
+                plan.local + parts.at, count, parts.own, subject, subject_size,
                 parts.tails, parts.tail_count, parts.with_headers,
             )
-            parts.at += parts.part
+            parts.at += count
             return True
         if parts.shares is None:
             parts.shares = []
@@ -538,26 +566,40 @@ cdef class Delivery:
             parts.at = plan.local_count
         count = 0
         while parts.at - plan.local_count < len(parts.shares):
-            member, numbers = parts.shares[parts.at - plan.local_count]
-            self._hand_numbers(member, parts, numbers)
+            member, numbers, name = parts.shares[parts.at - plan.local_count]
+            self._hand_numbers(member, parts, numbers, name)
             parts.at += 1
             count += 1
             if count == self._receivers_max:
                 return True
         return False
 
-    cdef int _hand_numbers(self, Subscription member, Fanout parts, list numbers) except -1:
-        """Give the messages of these numbers to a member."""
+    cdef int _name_of(
+        self, Receivers *plan, Fanout parts, const char **subject, Py_ssize_t *size, Py_ssize_t *end
+    ) noexcept:
+        """The subject for the receiver that is next, and where those end who know the message by it."""
+        cdef Py_ssize_t row
+        subject[0], size[0], end[0] = parts.subject, parts.subject_size, plan.published_count
+        for row in range(plan.renamed_count):
+            if parts.at < end[0]:
+                break
+            subject[0] = PyBytes_AS_STRING(<object> plan.renamed[row].subject)
+            size[0] = PyBytes_GET_SIZE(<object> plan.renamed[row].subject)
+            end[0] = plan.renamed[row].end
+        return 0
+
+    cdef int _hand_numbers(self, Subscription member, Fanout parts, list numbers, bytes name) except -1:
+        """Give the messages of these numbers to a member, under its name of them or as they were published."""
         cdef Py_ssize_t number
+        cdef const char *subject = parts.subject if name is None else PyBytes_AS_STRING(name)
+        cdef Py_ssize_t subject_size = parts.subject_size if name is None else PyBytes_GET_SIZE(name)
         cdef Tail *tails = <Tail *> malloc((<size_t> len(numbers)) * sizeof(Tail))
         if tails == NULL:
             raise MemoryError
         try:
             for number in range(len(numbers)):
                 tails[number] = parts.tails[<Py_ssize_t> numbers[number]]
-            self._hand(
-                member, parts.subject, parts.subject_size, tails, len(numbers), NULL, 0, parts.with_headers
-            )
+            self._hand(member, subject, subject_size, tails, len(numbers), NULL, 0, parts.with_headers)
         finally:
             free(tails)
         return 0
@@ -566,9 +608,12 @@ cdef class Delivery:
         cdef Receivers *plan = parts.receivers
         cdef Message *message = &parts.message
         cdef long long asked = 0
+        cdef Py_ssize_t end
         while parts.at < plan.local_count + plan.group_count:
             if parts.at < plan.local_count:
+                self._name_of(plan, parts, &message.subject, &message.subject_size, &end)
                 parts.delivered |= self._deliver(source, <Subscription> plan.local[parts.at], message)
+                message.subject, message.subject_size = parts.subject, parts.subject_size
             else:
                 parts.delivered |= self._deliver_to_one(
                     source, &plan.groups[parts.at - plan.local_count], message, &asked
@@ -622,6 +667,7 @@ cdef class Delivery:
         cdef long long steps = sublist.steps
         cdef PyObject *found = table.look_up_text(PyBytes_AS_STRING(subject), PyBytes_GET_SIZE(subject))
         cdef CompiledPlan plan
+        cdef Receivers *receivers
         cdef bytes line, body
         self._left -= (sublist.steps - steps) * STEP_COST
         if found == NULL:
@@ -643,7 +689,8 @@ cdef class Delivery:
         message.is_posted = True
         source.delivered = False
         if not plan.receivers.refuses:
-            self._send(source, plan.receivers, &message, PyBytes_AS_STRING(reply), PyBytes_GET_SIZE(reply))
+            receivers = plan.receivers if plan.receivers.inland == NULL else plan.receivers.inland
+            self._send(source, receivers, &message, PyBytes_AS_STRING(reply), PyBytes_GET_SIZE(reply))
         return DONE
 
     cdef int _send(
@@ -657,8 +704,10 @@ cdef class Delivery:
             if plan.fanout > self._receivers_max or plan.fanout * message.body_size > self._part_max:
                 self._begin_message(source, plan, message, reply, reply_size)
             else:
-                for number in range(plan.local_count):
+                for number in range(plan.published_count):
                     delivered += self._deliver(source, <Subscription> plan.local[number], message)
+                if plan.renamed_count:
+                    delivered += self._deliver_renamed(source, plan, message)
                 for number in range(plan.group_count):
                     delivered += self._deliver_to_one(source, &plan.groups[number], message, &asked)
                 cost += DELIVERY_COST * asked + delivered * (SINGLE_COST + message.body_size)
@@ -688,19 +737,42 @@ cdef class Delivery:
             return self._tell_no_responders(source, message.subject, message.subject_size, reply, reply_size)
         return 0
 
+    cdef long long _deliver_renamed(self, Source source, Receivers *plan, Message *message) except -1:
+        """Deliver one message to the plain receivers that know it by another subject. To how many?"""
+        cdef const char *subject = message.subject
+        cdef Py_ssize_t subject_size = message.subject_size
+        cdef Py_ssize_t row, at = plan.published_count
+        cdef long long delivered = 0
+        for row in range(plan.renamed_count):
+            message.subject = PyBytes_AS_STRING(<object> plan.renamed[row].subject)
+            message.subject_size = PyBytes_GET_SIZE(<object> plan.renamed[row].subject)
+            while at < plan.renamed[row].end:
+                delivered += self._deliver(source, <Subscription> plan.local[at], message)
+                at += 1
+        message.subject, message.subject_size = subject, subject_size
+        return delivered
+
     cdef bint _deliver_to_one(
         self, Source source, GroupRow *group, Message *message, long long *asked
     ) except -1:
         """Deliver to one member of a group, and count how many were asked."""
         cdef Py_ssize_t n = group.count
         cdef Py_ssize_t start_at = self._pick(n) if n > 1 else 0
-        cdef Py_ssize_t step
+        cdef Py_ssize_t step, at, subject_size = message.subject_size
+        cdef const char *subject = message.subject
+        cdef bint taken = False
         for step in range(n):
-            if self._deliver(source, <Subscription> group.members[(start_at + step) % n], message):
-                asked[0] += step + 1
-                return True
+            at = (start_at + step) % n
+            if group.names != NULL:
+                message.subject = PyBytes_AS_STRING(<object> group.names[at])
+                message.subject_size = PyBytes_GET_SIZE(<object> group.names[at])
+            taken = self._deliver(source, <Subscription> group.members[at], message)
+            if taken:
+                n = step + 1
+                break
         asked[0] += n
-        return False
+        message.subject, message.subject_size = subject, subject_size
+        return taken
 
     cdef bint _deliver(self, Source source, Subscription one, Message *message) except -1:
         """Append one message for one subscription, if it accepts it."""
@@ -796,7 +868,7 @@ cdef class Delivery:
         for number in range(sublist._found_count):
             for one in list_of(&sublist._found[number].plain):
                 cost += DELIVERY_COST
-                if one.outbox is source.outbox and one.live:
+                if one.outbox is source.outbox and one.live and type(one) is Subscription:
                     block = no_responders(PyBytes_FromStringAndSize(subject, subject_size))
                     size = b"%d" % len(block)
                     source.outbox.write(

@@ -36,7 +36,7 @@ cdef struct NodeData:
     PyObject *plans           # dict of the plans made of it and others, or NULL
     uint32_t hash
     uint32_t length
-    uint32_t particular       # members with a filter
+    uint32_t particular       # members that fare by the subject of each message
     bint is_pattern
 
 
@@ -250,8 +250,15 @@ cdef struct Share:
     Py_ssize_t last
 
 
+cdef struct Renamed:
+    # plain receivers that know a message by another subject
+    PyObject *subject
+    Py_ssize_t end            # of them among the plain receivers; they begin where those before them end
+
+
 cdef struct GroupRow:
     PyObject **members
+    PyObject **names          # of each member, its subject of the message; NULL: as it was published
     Py_ssize_t count
     Share *shares             # of each member; NULL until a run is divided
 
@@ -259,8 +266,11 @@ cdef struct GroupRow:
 cdef struct Receivers:
     # what a plan points at; shared by the plan and by a fan-out that is not finished
     Py_ssize_t refs
-    Py_ssize_t local_count
+    Py_ssize_t local_count    # plain receivers: first those that know the message as it was published
+    Py_ssize_t published_count
     PyObject **local
+    Py_ssize_t renamed_count
+    Renamed *renamed
     Py_ssize_t group_count
     GroupRow *groups
     long long fanout
@@ -269,12 +279,16 @@ cdef struct Receivers:
     bint distinct
     bint refuses
     PyObject *asks            # a tuple of sids, or NULL: nothing is asked of the server itself
+    Receivers *inland         # the same without those who get it through a stream import; NULL: there are none
 
 
 cdef Receivers *receivers_of(object plan) except NULL:
     """The receivers of a plan of natscore.plan, which decided who they are."""
     cdef tuple local = plan.local
+    cdef tuple renamed = plan.renamed
     cdef tuple groups = plan.groups
+    cdef tuple names
+    cdef Py_ssize_t published = len(local)
     cdef Py_ssize_t number, place
     cdef Receivers *made = <Receivers *> calloc(1, sizeof(Receivers))
     if made == NULL:
@@ -290,13 +304,24 @@ cdef Receivers *receivers_of(object plan) except NULL:
             asks = <tuple?> plan.asks
             Py_INCREF(asks)
             made.asks = <PyObject *> asks
+        if plan.inland is not None:
+            made.inland = receivers_of(plan.inland)
+        for row in renamed:
+            local += row.receivers
+        made.published_count = published
+        made.renamed = <Renamed *> calloc(<size_t> len(renamed) + 1, sizeof(Renamed))
         made.local = <PyObject **> calloc(<size_t> len(local) + 1, sizeof(PyObject *))
         made.groups = <GroupRow *> calloc(<size_t> len(groups) + 1, sizeof(GroupRow))
-        if made.local == NULL or made.groups == NULL:
+        if made.local == NULL or made.renamed == NULL or made.groups == NULL:
             raise MemoryError
         for number in range(len(local)):
             _take(made.local, number, local[number])
             made.local_count += 1
+        for number in range(len(renamed)):
+            _take_name(&made.renamed[number].subject, renamed[number].subject)
+            made.renamed_count += 1
+            published += len(renamed[number].receivers)
+            made.renamed[number].end = published
         for number in range(len(groups)):
             members = groups[number].members
             made.groups[number].members = <PyObject **> calloc(<size_t> len(members) + 1, sizeof(PyObject *))
@@ -306,6 +331,15 @@ cdef Receivers *receivers_of(object plan) except NULL:
             for place in range(len(members)):
                 _take(made.groups[number].members, place, members[place])
                 made.groups[number].count += 1
+            if groups[number].names is not None:
+                names = groups[number].names
+                if len(names) != len(members):
+                    raise ValueError("each member of a group has a name, or none has")
+                made.groups[number].names = <PyObject **> calloc(<size_t> len(members) + 1, sizeof(PyObject *))
+                if made.groups[number].names == NULL:
+                    raise MemoryError
+                for place in range(len(members)):
+                    _take_name(&made.groups[number].names[place], names[place])
     except:
         release_receivers(made)
         raise
@@ -320,6 +354,14 @@ cdef int _take(PyObject **items, Py_ssize_t at, Subscription one) except -1:
     return 0
 
 
+cdef int _take_name(PyObject **to, bytes name) except -1:
+    if name is None:
+        raise TypeError("a subject is bytes")
+    Py_INCREF(name)
+    to[0] = <PyObject *> name
+    return 0
+
+
 cdef void release_receivers(Receivers *them) noexcept:
     cdef Py_ssize_t number, place
     them.refs -= 1
@@ -327,12 +369,20 @@ cdef void release_receivers(Receivers *them) noexcept:
         return
     for number in range(them.local_count):
         Py_DECREF(<object> them.local[number])
+    for number in range(them.renamed_count):
+        Py_DECREF(<object> them.renamed[number].subject)
+    free(them.renamed)
     for number in range(them.group_count):
         for place in range(them.groups[number].count):
             Py_DECREF(<object> them.groups[number].members[place])
+            if them.groups[number].names != NULL:
+                Py_XDECREF(them.groups[number].names[place])
         free(them.groups[number].members)
+        free(them.groups[number].names)
         free(them.groups[number].shares)
     Py_XDECREF(them.asks)
+    if them.inland != NULL:
+        release_receivers(them.inland)
     free(them.local)
     free(them.groups)
     free(them)
@@ -603,7 +653,7 @@ cdef class Sublist:
                 found = (<dict> node.queues)[subscription.queue] = Group.__new__(Group)
             group = found
             add_member(&group.members, subscription)
-        node.particular += subscription.filter is not None
+        node.particular += is_particular(subscription)
         subscription._at = node
         subscription._place = IN_NODE
         Py_DECREF(subject)
@@ -617,7 +667,7 @@ cdef class Sublist:
             raise ValueError("a subscription that is not there is not removed")
         node = <NodeData *> subscription._at
         self._void(node)
-        node.particular -= subscription.filter is not None
+        node.particular -= is_particular(subscription)
         subscription._at = NULL
         subscription._place = GONE
         subscription.live = False
@@ -935,6 +985,11 @@ cdef class Sublist:
                 Py_DECREF(<object> node.plans)
                 node.plans = NULL
         return 0
+
+
+cdef bint is_particular(Subscription one) except -1:
+    """Whether what it gets, or as what, depends on the subject of each message."""
+    return one.filter is not None and one.filter.depends_on_subject
 
 
 cdef bint are_particular(NodeData **nodes, Py_ssize_t count) noexcept:

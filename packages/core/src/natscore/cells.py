@@ -19,13 +19,12 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from natscore.account.permissions import DeliveryFilter
     from natscore.errors import Violation
     from natscore.events import ConnectionId
-    from natscore.plane import Asked
+    from natscore.plane import Asked, Filter
     from natscore.sublist import Node, SubjectTable
 
-__all__ = ["LARGE_PAYLOAD", "Outbox", "Source", "Subscription"]
+__all__ = ["LARGE_PAYLOAD", "Outbox", "Shadow", "Source", "Subscription"]
 
 _PIECE_MIN: Final = 512  # reads are joined up to this size, so that what is dribbled has no overhead
 
@@ -159,7 +158,28 @@ class Subscription:
         self.max = 0  # auto-unsubscribe after this many; 0: never
         self.live = True  # false once max is reached or it is removed
         self.node: Node | None = None  # where the sublist keeps it
-        self.filter: DeliveryFilter | None = None  # what it does not get; set before it is inserted
+        self.filter: Filter | None = None  # what becomes of what it matches; set before it is inserted
+
+    @property
+    def receiver(self) -> Subscription:
+        """Who gets what it matches."""
+        return self
+
+
+class Shadow(Subscription):
+    """A subscription in another account, in whose place another one gets what it matches."""
+
+    __slots__ = ("_receiver",)
+
+    def __init__(self, receiver: Subscription, subject: bytes, renaming: Filter) -> None:
+        super().__init__(receiver.outbox, receiver.sid, subject, receiver.queue)
+        self._receiver = receiver
+        self.filter = renaming
+
+    @property
+    def receiver(self) -> Subscription:
+        """The subscription that it was made for."""
+        return self._receiver
 
 
 class Source:

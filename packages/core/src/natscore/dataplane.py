@@ -28,7 +28,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, TypeGuard
 
-from natscore.cells import LARGE_PAYLOAD, Outbox, Source, Subscription
+from natscore.cells import LARGE_PAYLOAD, Outbox, Shadow, Source, Subscription
 from natscore.delivery import Delivery
 from natscore.errors import (
     Violation,
@@ -115,6 +115,11 @@ class PureDataPlane(Delivery):
         """A new subscription, not yet in any sublist."""
         assert isinstance(outbox, Outbox)
         return Subscription(outbox, sid, subject, queue)
+
+    def shadow(self, receiver: plane.Subscription, subject: bytes, renaming: plane.Filter) -> Shadow:
+        """A subscription in another account, not yet in any sublist, for one in the importer's."""
+        assert type(receiver) is Subscription
+        return Shadow(receiver, subject, renaming)
 
     def install(
         self,
@@ -472,6 +477,8 @@ def _are_own(nodes: tuple[plane.Node[plane.Subscription], ...]) -> TypeGuard[tup
 def _is_own(plan: Plan[plane.Subscription]) -> TypeGuard[Plan[Subscription]]:
     """Whether all receivers are of this plane."""
     kinds = {*map(type, plan.local)}
+    for row in plan.renamed:
+        kinds.update(map(type, row.receivers))
     for group in plan.groups:
         kinds.update(map(type, group.members))
     return kinds <= {Subscription}

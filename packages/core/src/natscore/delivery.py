@@ -136,10 +136,11 @@ class Delivery:
             self._begin(source, parts)
         else:
             self._hand_run(plan.local, own, subject, tails, volume, with_headers, made, bare)
+            for row in plan.renamed:
+                self._hand_run(row.receivers, own, row.subject, tails, volume, with_headers, {}, bare)
             if plan.groups:
-                for shares in self._divide(plan, tails, own):
-                    for member, share in shares.items():
-                        self._hand(member, subject, share, with_headers)
+                for member, name, share in self._divide(plan, tails, own, subject):
+                    self._hand(member, name, share, with_headers)
         return READY_COST * (len(self.ready) - ready)
 
     def _fan_out_parts(
@@ -152,15 +153,16 @@ class Delivery:
         with_headers: bool,
     ) -> Iterator[None]:
         """The same to many receivers, with a stop after each part of them."""
-        made: dict[bytes, bytes] = {}
         bare: list[bytes] = []
-        for start in range(0, len(plan.local), RECEIVERS_MAX):
-            part = plan.local[start : start + RECEIVERS_MAX]
-            self._hand_run(part, own, subject, tails, volume, with_headers, made, bare)
-            yield
-        shares = [pair for row in self._divide(plan, tails, own) for pair in row.items()]
-        for number, (member, share) in enumerate(shares, 1):
-            self._hand(member, subject, share, with_headers)
+        for name, receivers in _plain_rows(plan, subject):
+            made: dict[bytes, bytes] = {}
+            for start in range(0, len(receivers), RECEIVERS_MAX):
+                part = receivers[start : start + RECEIVERS_MAX]
+                self._hand_run(part, own, name, tails, volume, with_headers, made, bare)
+                yield
+        shares = list(self._divide(plan, tails, own, subject))
+        for number, (member, name, share) in enumerate(shares, 1):
+            self._hand(member, name, share, with_headers)
             if number % RECEIVERS_MAX == 0:
                 yield
 
@@ -223,9 +225,9 @@ class Delivery:
                 self.strained.append(outbox)
 
     def _divide(
-        self, plan: Plan[Subscription], tails: list[bytes], own: Outbox | None
-    ) -> list[dict[Subscription, list[bytes]]]:
-        """Which member of each group gets which messages of a run.
+        self, plan: Plan[Subscription], tails: list[bytes], own: Outbox | None, subject: bytes
+    ) -> Iterator[tuple[Subscription, bytes, list[bytes]]]:
+        """Which member of each group gets which messages of a run, and under which subject.
 
         A draw must mean the same wherever a run is cut. So every group draws for
         a message before any draws for the next, and a member that has reached its
@@ -249,7 +251,10 @@ class Delivery:
                 break
             else:
                 row.tries = 0  # nobody takes any, and nobody will before the next settle
-        return [row.shares for row in rows]
+        for group, row in zip(plan.groups, rows, strict=True):
+            names = {} if group.names is None else dict(zip(group.members, group.names, strict=True))
+            for member, share in row.shares.items():
+                yield member, names.get(member, subject), share
 
     def _hand(
         self, subscription: Subscription, subject: bytes, tails: list[bytes], with_headers: bool
@@ -332,7 +337,7 @@ class Delivery:
         message = _Message(line, headers + payload + b"\r\n", len(headers), None, is_posted=True)
         source.delivered = False
         if not plan.refuses:
-            self._left -= self._send(source, plan, subject, reply, message)
+            self._left -= self._send(source, plan.inland or plan, subject, reply, message)
         return Stop.DONE
 
     def tell_no_responders(self, source: plane.Source, subject: bytes, reply: bytes) -> None:
@@ -358,6 +363,10 @@ class Delivery:
         for subscription in plan.local:
             if self._deliver(source, subscription, subject, message):
                 delivered += 1
+        for row in plan.renamed:
+            for subscription in row.receivers:
+                if self._deliver(source, subscription, row.subject, message):
+                    delivered += 1
         for group in plan.groups:
             taken, asked = self._deliver_to_one(source, group, subject, message)
             delivered += taken
@@ -392,12 +401,13 @@ class Delivery:
         part = max(1, min(RECEIVERS_MAX, PART_MAX // len(message.body)))
         delivered = 0
         number = 0
-        for subscription in plan.local:
-            number += 1
-            if self._deliver(source, subscription, subject, message):
-                delivered += 1
-            if number % part == 0:
-                yield
+        for name, receivers in _plain_rows(plan, subject):
+            for subscription in receivers:
+                number += 1
+                if self._deliver(source, subscription, name, message):
+                    delivered += 1
+                if number % part == 0:
+                    yield
         for group in plan.groups:
             number += 1
             delivered += self._deliver_to_one(source, group, subject, message)[0]
@@ -410,10 +420,12 @@ class Delivery:
     ) -> tuple[bool, int]:
         """Deliver to one member of a group: whether one took it, and how many were asked."""
         members = group.members
+        names = group.names
         n = len(members)
         start_at = self._choices.pick(n) if n > 1 else 0
         for step in range(n):
-            if self._deliver(source, members[(start_at + step) % n], subject, message):
+            at = (start_at + step) % n
+            if self._deliver(source, members[at], subject if names is None else names[at], message):
                 return True, step + 1
         return False, n
 
@@ -451,7 +463,11 @@ class Delivery:
         for node in source.table.sublist.match(reply):
             for subscription in node.plain:
                 cost += DELIVERY_COST
-                if subscription.outbox is source.outbox and subscription.live:
+                if (
+                    subscription.outbox is source.outbox
+                    and subscription.live
+                    and subscription.receiver is subscription
+                ):
                     block = no_responders(subject)
                     size = b"%d" % len(block)
                     source.outbox.write(
@@ -463,6 +479,13 @@ class Delivery:
     def _deny(self, source: Source, subject: bytes, reply: bytes) -> None:
         if len(self.denied) < DENIED_MAX:
             self.denied.append((source.cid, subject, reply))
+
+
+def _plain_rows(plan: Plan[Subscription], subject: bytes) -> Iterator[tuple[bytes, tuple[Subscription, ...]]]:
+    """The plain receivers of a plan, in order, with the subject under which they know the message."""
+    yield subject, plan.local
+    for row in plan.renamed:
+        yield row.subject, row.receivers
 
 
 def _say(outbox: Outbox, violation: Violation) -> None:

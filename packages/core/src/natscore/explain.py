@@ -43,14 +43,29 @@ def explain(
             return (Line(False, f"refused: clients must not publish to {prefix.decode()}>"),)
     known = state.accounts.get(account)
     plan = compile_plan(known.sublist.match(subject) if known is not None else (), subject)
-    lines = [_line(state, one, publisher) for one in plan.local]
-    lines += [_line(state, one, publisher) for group in plan.groups for one in group.members]
+    heard = [(one, subject) for one in plan.local]
+    heard += [(one, row.subject) for row in plan.renamed for one in row.receivers]
+    for group in plan.groups:
+        heard += zip(group.members, group.names or (subject,) * len(group.members), strict=True)
+    lines = [_line(state, account, one, "" if name == subject else _text(name), publisher)
+             for one, name in heard]  # fmt: skip
     return tuple(lines) or (Line(False, "nobody: no subscription matches"),)
 
 
-def _line(state: State, subscription: Subscription, publisher: ConnectionId | None) -> Line:
+def _text(subject: bytes) -> str:
+    return subject.decode("utf-8", "backslashreplace")
+
+
+def _line(
+    state: State, account: str, subscription: Subscription, name: str, publisher: ConnectionId | None
+) -> Line:
     outbox = subscription.outbox
-    wanted = f"subscribed to {subscription.subject.decode('utf-8', 'backslashreplace')}"
+    wanted = f"subscribed to {_text(subscription.subject)}"
+    receiver = state.connections.get(outbox.cid)
+    if receiver is not None and receiver.account.name != account:
+        wanted += f" in account {receiver.account.name}, which imports it"
+    if name:
+        wanted += f" as {name}"
     own = state.connections.get(publisher) if publisher is not None else None
     refused = None
     if not outbox.open:

@@ -23,7 +23,6 @@ from natscore.events import ConnectionId
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
-    from natscore.account.permissions import DeliveryFilter
     from natscore.errors import Violation
     from natscore.plan import Plan
 
@@ -32,6 +31,7 @@ __all__ = [
     "SERVER",
     "Asked",
     "DataPlane",
+    "Filter",
     "Found",
     "Node",
     "Outbox",
@@ -135,11 +135,30 @@ class Outbox(Protocol):
         """Drop everything: the connection is gone or will not be flushed."""
 
 
+class Filter(Protocol):
+    """What becomes of a message that a subscription matches: it is delivered under some subject, or not."""
+
+    @property
+    def depends_on_subject(self) -> bool:
+        """Whether the answer is not simply the subject of each message."""
+
+    @property
+    def rules(self) -> int:
+        """What the answer costs, in rules looked at."""
+
+    def name(self, subject: bytes) -> bytes | None:
+        """The subject under which a message published to `subject` is delivered; None: it is not."""
+
+
 class Subscription(Protocol):
     """One subscription of one connection."""
 
     max: int  # auto-unsubscribe after this many; 0: never
-    filter: DeliveryFilter | None  # what it does not get, although it matches; set before it is inserted
+    filter: Filter | None  # what becomes of what it matches, None: it gets it; set before it is inserted
+
+    @property
+    def receiver(self) -> Subscription:
+        """Who gets what it matches: itself, or for a shadow the subscription that it was made for."""
 
     @property
     def outbox(self) -> Outbox: ...
@@ -353,6 +372,12 @@ class DataPlane(Protocol):
 
     def subscription(self, outbox: Outbox, sid: bytes, subject: bytes, queue: bytes | None) -> Subscription:
         """A new subscription, not yet in any sublist."""
+
+    def shadow(self, receiver: Subscription, subject: bytes, renaming: Filter) -> Subscription:
+        """A subscription in another account, not yet in any sublist, for one in the importer's.
+
+        What it matches is delivered to `receiver`, and counted there, under the name that `renaming` gives.
+        """
 
     def install(
         self,

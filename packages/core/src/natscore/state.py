@@ -8,6 +8,7 @@ folded means that the graph is no longer trusted, and the server stops.
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, TypeAlias
 
 from natscore.account.accounts import Account as DeclaredAccount
@@ -27,6 +28,7 @@ from natscore.facts import (
     SubscriptionsChanged,
 )
 from natscore.plane import CLIENT_RESERVED, SERVER
+from natscore.turn import SHADOW_COST, WITHDRAW_MAX
 from natscore.wire.connect import NOTHING_SAID
 
 if TYPE_CHECKING:
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
 
     from natscore.account.accounts import Accounts
     from natscore.account.imports import ImportedService
-    from natscore.account.permissions import Rules
+    from natscore.account.permissions import DeliveryFilter, Rules
     from natscore.errors import CloseReason
     from natscore.events import Address, ConnectionKind
     from natscore.facts import Fact
@@ -121,7 +123,7 @@ class Connection:
 
     __slots__ = (
         "account", "awaits_login", "cid", "ended", "kind", "options", "outbox", "permissions", "remote",
-        "source", "subscriptions", "table",
+        "shadows", "source", "subscriptions", "table",
     )  # fmt: skip
 
     def __init__(self, fact: ConnectionAccepted, account: Account, source: Source, outbox: Outbox) -> None:
@@ -134,9 +136,16 @@ class Connection:
         self.options = NOTHING_SAID
         self.permissions = EVERYTHING
         self.subscriptions: dict[bytes, Subscription] = {}
+        # by sid, of those whose account imports what they match: in which account, and the cell there
+        self.shadows: dict[bytes, tuple[tuple[Account, Subscription], ...]] = {}
         self.ended: CloseReason | None = None
         self.source = source
         self.outbox = outbox
+
+    def some_subscriptions(self) -> list[Subscription]:
+        """As many of its subscriptions as are removed at once, fewer the more shadows each may have."""
+        most = max(1, WITHDRAW_MAX // (1 + len(self.account.declared.streams)))
+        return list(islice(self.subscriptions.values(), most))
 
     @property
     def login(self) -> str:
@@ -316,18 +325,44 @@ class State:
         sublist = connection.account.sublist
         subscriptions = connection.subscriptions
         rules = connection.permissions.subscribe
+        imports = bool(connection.account.declared.streams)
         for gone in fact.removed:
             sublist.remove(subscriptions.pop(gone.sid))
+            if connection.shadows:
+                self._withdraw_shadows(connection, gone.sid)
         for sid, maximum in fact.limited:
             subscriptions[sid].max = maximum
         for wanted in fact.added:
             subscription = self.plane.subscription(
                 connection.outbox, wanted.sid, wanted.subject, wanted.queue
             )
-            if rules.deny:
-                subscription.filter = rules.filter_for(wanted.subject, wanted.queue)
+            deny = rules.filter_for(wanted.subject, wanted.queue) if rules.deny else None
+            if deny is not None:
+                subscription.filter = deny
             sublist.insert(subscription)
             subscriptions[wanted.sid] = subscription
+            if imports:
+                self._cast_shadows(connection, subscription, deny)
+
+    def _cast_shadows(
+        self, connection: Connection, subscription: Subscription, deny: DeliveryFilter | None
+    ) -> None:
+        """Subscribe, in the accounts that export it, to what a subscription gets through stream imports."""
+        shadows = []
+        for shadow in connection.account.declared.shadows(subscription.subject):
+            exporter = self.account(shadow.stream.exporter)
+            cell = self.plane.shadow(subscription, shadow.subject, shadow.stream.renaming(deny))
+            exporter.sublist.insert(cell)
+            shadows.append((exporter, cell))
+        if shadows:
+            connection.shadows[subscription.sid] = tuple(shadows)
+            self.plane.spend(SHADOW_COST * len(shadows))
+
+    def _withdraw_shadows(self, connection: Connection, sid: bytes) -> None:
+        shadows = connection.shadows.pop(sid, ())
+        for exporter, cell in shadows:
+            exporter.sublist.remove(cell)
+        self.plane.spend(SHADOW_COST * len(shadows))
 
     def _authentication_failed(self, fact: AuthenticationFailed) -> None:
         self.authentication_failures += 1

@@ -57,7 +57,7 @@ class Node:
         self.plain: dict[Subscription, None] = {}  # insertion order is delivery order
         self.queues: dict[bytes, dict[Subscription, None]] = {}
         self.plan: Plan[Subscription] | None = None  # made of this node alone
-        self.particular = 0  # members with a filter
+        self.particular = 0  # members that fare by the subject of each message
         self.plans: dict[Plan[Subscription], PlanKey] = {}  # made of this node and others, or for one subject
 
 
@@ -151,7 +151,7 @@ class Sublist:
         assert subscription not in members
         members[subscription] = None
         subscription.node = node
-        node.particular += subscription.filter is not None
+        node.particular += _is_particular(subscription)
         self.count += 1
 
     def remove(self, subscription: plane.Subscription) -> None:
@@ -162,7 +162,7 @@ class Sublist:
         subscription.node = None
         subscription.live = False
         self._void(node)
-        node.particular -= subscription.filter is not None
+        node.particular -= _is_particular(subscription)
         if subscription.queue is None:
             del node.plain[subscription]
         else:
@@ -291,6 +291,11 @@ class Sublist:
                 level.star = None
             else:
                 del level.children[token]
+
+
+def _is_particular(subscription: Subscription) -> bool:
+    """Whether what it gets, or as what, depends on the subject of each message."""
+    return subscription.filter is not None and subscription.filter.depends_on_subject
 
 
 def _are_particular(nodes: tuple[Node, ...]) -> bool:

@@ -21,6 +21,8 @@ __all__ = [
     "RULE_COST",
     "RUN_COST",
     "SERVICE_COST",
+    "SHADOWS_MAX",
+    "SHADOW_COST",
     "SINGLE_COST",
     "STEP_COST",
     "WITHDRAW_MAX",
@@ -34,6 +36,7 @@ STEP_COST: Final = 256  # a place looked at while matching
 RULE_COST: Final = 1_024  # a denial compared with a subject for whoever is subscribed more broadly
 OP_COST: Final = 8_192  # an op of the control plane, or a subscription removed
 SERVICE_COST: Final = 16_384  # a message carried into another account by the control plane
+SHADOW_COST: Final = 8_192  # a shadow of a subscription, in another account, made or removed
 READY_COST: Final = 8_192  # an outbox that has something to write: a system call, whatever its size
 
 # Receivers of one message that are served in one turn. Each costs the shell a system call, so that it is
@@ -44,4 +47,5 @@ RECEIVERS_MAX: Final = 1_024
 # for: 1 MiB takes it 0.1 to 0.3 ms each.
 PART_MAX: Final = 8_388_608
 
+SHADOWS_MAX: Final = 2_048  # imports compared with subscriptions in one fact
 WITHDRAW_MAX: Final = 2_048  # subscriptions of one connection removed in one step of a turn

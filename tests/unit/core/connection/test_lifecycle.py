@@ -195,7 +195,7 @@ def test_a_transport_that_goes_away_ends_the_connection(why: PeerClosing, reason
     (note,) = [effect for effect in effects if getattr(effect, "name", "") == "client_connection_closed"]
     assert note.fields["reason"] is reason  # type: ignore[union-attr]
     assert not bare.server.state.connections
-    assert bare.server.state.accounts["$G"].sublist.count == 0
+    assert bare.server.state.accounts["$G"].subscriptions == 0
     assert bare.server.state.open_connections == 0
     assert bare.server.next_deadline() is None
 

@@ -18,7 +18,7 @@ from tests.unit.core.bare import BareServer
 from tests.unit.core.dialogue import QUIET, REQUESTER, client_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from natscore import plane
     from natscore.cells import Outbox, Subscription
@@ -121,11 +121,11 @@ class ChoosesTheOther(PureDataPlane):
     """The draws are the same; the member after the drawn one gets the messages."""
 
     def _divide(
-        self, plan: Plan[Subscription], tails: list[bytes], own: Outbox | None
-    ) -> list[dict[Subscription, list[bytes]]]:
-        rows = super()._divide(plan, tails, own)
+        self, plan: Plan[Subscription], tails: list[bytes], own: Outbox | None, subject: bytes
+    ) -> Iterator[tuple[Subscription, bytes, list[bytes]]]:
         members = plan.groups[0].members
-        return [{members[(members.index(one) + 1) % 2]: share for one, share in row.items()} for row in rows]
+        for one, name, share in super()._divide(plan, tails, own, subject):
+            yield members[(members.index(one) + 1) % 2], name, share
 
 
 class DrawsOnceMore(PureDataPlane):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from natscore.account.settings import AccountsSettings
 from natscore.dataplane import PureDataPlane
 from natscore.entropy import Xorshift64
 from natscore.errors import CloseReason
@@ -23,6 +24,7 @@ from natscore.options import Options
 from natscore.state import State
 from natscore.topology.links import encode_route_interest, tell_links
 from natscore.wire.connect import ConnectOptions
+from tests.support.accounts import exporting, importing
 
 if TYPE_CHECKING:
     from natscore.plane import Outbox
@@ -36,8 +38,8 @@ SECOND: Final = ConnectionId(8)
 class Links:
     """Two clients and two routes in a state without a server; `told` takes what a route was sent."""
 
-    def __init__(self) -> None:
-        self.state = State(Options(), PureDataPlane(Xorshift64(1)))
+    def __init__(self, accounts: AccountsSettings | None = None) -> None:
+        self.state = State(Options(accounts=accounts or AccountsSettings()), PureDataPlane(Xorshift64(1)))
         for cid in (CLIENT, OTHER, ROUTE, SECOND):
             kind = ConnectionKind.CLIENT if cid in (CLIENT, OTHER) else ConnectionKind.ROUTE
             self.settle(ConnectionAccepted(cid, kind, Address("10.0.0.1", 40_000), awaits_login=False))
@@ -174,3 +176,48 @@ def test_a_link_that_left_is_told_nothing_and_the_next_hears_everything_again(li
 
     assert links.told(ROUTE) == b""
     assert links.told(SECOND) == b"RS+ $G foo\r\nRS+ $G bar\r\n"
+
+
+@pytest.mark.spec("accounts 5.1", "accounts 12", "accounts 17.4")
+def test_what_is_imported_is_wanted_in_both_accounts_for_as_long() -> None:
+    accounts = AccountsSettings(accounts=(exporting("A"), importing("B", "A", b"s.>", prefix=b"p")))
+    links = Links(accounts)
+    links.settle(LinkEstablished(ROUTE))
+    for cid in (CLIENT, OTHER):
+        links.settle(ClientConnected(cid, "B", ConnectOptions()))
+
+    links.settle(subscribe(CLIENT, b"p.s.x", b"other"))
+    assert links.told() == b"RS+ B p.s.x\r\nRS+ A s.x\r\nRS+ B other\r\n"
+    links.settle(subscribe(OTHER, b"p.s.x", b"p.>"))
+    assert links.told() == b"RS+ B p.>\r\nRS+ A s.>\r\n"
+    links.settle(unsubscribe(CLIENT, b"p.s.x"))
+    assert links.told() == b""
+    links.settle(unsubscribe(OTHER, b"p.s.x", b"p.>"))
+    assert links.told() == b"RS- B p.s.x\r\nRS- A s.x\r\nRS- B p.>\r\nRS- A s.>\r\n"
+
+
+@pytest.mark.spec("accounts 5.2", "accounts 12")
+def test_a_group_in_two_accounts_weighs_as_many_as_it_has_members() -> None:
+    accounts = AccountsSettings(accounts=(exporting("A"), importing("B", "A", b"s")))
+    links = Links(accounts)
+    links.settle(LinkEstablished(ROUTE))
+    links.settle(ClientConnected(CLIENT, "A", ConnectOptions()))
+    links.settle(ClientConnected(OTHER, "B", ConnectOptions()))
+
+    links.settle(subscribe(CLIENT, b"s", queue=b"q"))
+    assert links.told() == b"RS+ A s q 1\r\n"
+    links.settle(subscribe(OTHER, b"s", queue=b"q"))
+    assert links.told() == b"RS+ B s q 1\r\nRS+ A s q 2\r\n"
+    links.settle(unsubscribe(CLIENT, b"s", queue=b"q"))
+    assert links.told() == b"RS+ A s q 1\r\n"
+
+
+def test_a_link_that_joins_later_hears_of_what_is_imported() -> None:
+    accounts = AccountsSettings(accounts=(exporting("A"), importing("B", "A", b"s")))
+    links = Links(accounts)
+    links.settle(ClientConnected(CLIENT, "B", ConnectOptions()))
+    links.settle(subscribe(CLIENT, b"s"))
+
+    links.settle(LinkEstablished(ROUTE))
+
+    assert links.told() == b"RS+ A s\r\nRS+ B s\r\n"

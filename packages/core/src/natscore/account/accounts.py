@@ -86,12 +86,14 @@ class Account:
 
         Cost: one step for each imported stream and token.
         """
-        found = []
+        found: dict[tuple[str, bytes, ImportTransform | None], Shadow] = {}
         for stream in self.streams:
             subject = stream.shadow_subject(subscription)
             if subject is not None:
-                found.append(Shadow(stream, subject))
-        return found
+                # Two imports that overlap, and name a message alike, bring it once.
+                renames = None if stream.keeps_subjects else stream.transform
+                found.setdefault((stream.exporter, subject, renames), Shadow(stream, subject))
+        return list(found.values())
 
 
 class Accounts:

@@ -13,17 +13,50 @@ A service import leads requests to the exporter. What a reply goes through is th
 
 from __future__ import annotations
 
+from dataclasses import field
 from typing import TYPE_CHECKING, TypeAlias
 
 from natscore.errors import ConfigError, quoted
 from natscore.subject import has_wildcard, is_valid, overlap
 from natscore.transform import ImportTransform, TransformError, intersection
-from natscore.values import keyword_value
+from natscore.values import keyword_value, value
 
 if TYPE_CHECKING:
+    from natscore.account.permissions import DeliveryFilter
     from natscore.account.settings import ServiceExport, ServiceImport, StreamImport
 
-__all__ = ["Imported", "ImportedService", "ImportedStream", "imported_service", "imported_stream"]
+__all__ = [
+    "Imported",
+    "ImportedService",
+    "ImportedStream",
+    "Renaming",
+    "imported_service",
+    "imported_stream",
+]
+
+
+@value
+class Renaming:
+    """How the messages of a stream import reach a subscription: under which name, and which do not."""
+
+    transform: ImportTransform
+    keeps_subjects: bool
+    filter: DeliveryFilter | None = None  # on local subjects, for that is what they are subscribed as
+
+    @property
+    def depends_on_subject(self) -> bool:
+        """Whether two messages may fare differently, or have names that are not those of the exporter."""
+        return not self.keeps_subjects or self.filter is not None
+
+    @property
+    def rules(self) -> int:
+        """What is looked at for each subject: the names, and every denial."""
+        return 1 + (0 if self.filter is None else self.filter.rules)
+
+    def name(self, subject: bytes) -> bytes | None:
+        """The local subject of a message that was published at the exporter; None: it is not delivered."""
+        local = subject if self.keeps_subjects else self.transform.to_local(subject)
+        return local if self.filter is None else self.filter.name(local)
 
 
 @keyword_value
@@ -34,6 +67,13 @@ class ImportedStream:
     exporter: str
     transform: ImportTransform
     allow_trace: bool = False
+    unfiltered: Renaming = field(init=False, compare=False, repr=False)  # shared by most subscriptions
+
+    def __post_init__(self) -> None:
+        same = self.subject == self.local and self.transform == ImportTransform.stream(
+            self.subject, self.subject
+        )
+        self.unfiltered = Renaming(self.transform, same)  # type: ignore[misc]  # set once, here
 
     @property
     def subject(self) -> bytes:
@@ -48,9 +88,13 @@ class ImportedStream:
     @property
     def keeps_subjects(self) -> bool:
         """Whether each message has the same subject in both accounts."""
-        return self.subject == self.local and self.transform == ImportTransform.stream(
-            self.subject, self.subject
-        )
+        return self.unfiltered.keeps_subjects
+
+    def renaming(self, deny: DeliveryFilter | None = None) -> Renaming:
+        """How its messages reach a subscription to which `deny` does."""
+        if deny is None:
+            return self.unfiltered
+        return Renaming(self.transform, self.unfiltered.keeps_subjects, deny)
 
     def shadow_subject(self, subscription: bytes) -> bytes | None:
         """What a subscription of the importer subscribes to at the exporter; None: nothing (section 5.1)."""

@@ -78,9 +78,23 @@ class DeliveryFilter:
 
     deny: tuple[bytes, ...]
 
+    @property
+    def depends_on_subject(self) -> bool:
+        """Always: that is what it is for."""
+        return True
+
+    @property
+    def rules(self) -> int:
+        """How many denials are looked at."""
+        return len(self.deny)
+
     def admits(self, subject: bytes) -> bool:
         """Whether a message published to `subject` may be delivered."""
         return not any(matches(pattern, subject) for pattern in self.deny)
+
+    def name(self, subject: bytes) -> bytes | None:
+        """The subject under which it is delivered, which is its own; None: it is not."""
+        return subject if self.admits(subject) else None
 
 
 @value

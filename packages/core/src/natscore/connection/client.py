@@ -12,7 +12,6 @@ processPong, setFirstPingTimer.
 from __future__ import annotations
 
 import re
-from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from natscore import errors
@@ -24,7 +23,7 @@ from natscore.events import AttemptId
 from natscore.facts import AuthenticationFailed, ClientConnected, SubscriptionsChanged, Wanted
 from natscore.options import SECOND
 from natscore.subject import is_valid
-from natscore.turn import WITHDRAW_MAX
+from natscore.turn import SHADOWS_MAX
 from natscore.wire.connect import decode_connect, is_json
 from natscore.wire.info import encode_info
 
@@ -172,7 +171,7 @@ def _bind(context: Context, session: Session, verdict: Accept, said: ConnectOpti
         or verdict.permissions != connection.permissions
     )
     while starts_afresh and connection.subscriptions:
-        some = islice(connection.subscriptions.values(), WITHDRAW_MAX)
+        some = connection.some_subscriptions()
         yield SubscriptionsChanged(connection.cid, removed=tuple(as_wanted(one) for one in some))
     session.has_connected = True
     session.phase = Phase.ESTABLISHED
@@ -215,10 +214,11 @@ def change_subscriptions(context: Context, session: Session, ops: Ops) -> Iterat
     added: dict[bytes, Wanted] = {}
     removed: dict[bytes, Wanted] = {}
     limited: dict[bytes, int] = {}
+    most = max(1, SHADOWS_MAX // max(1, len(connection.account.declared.streams)))
     for name, words in ops:
         subscribes = name == b"SUB"
         sid = words[-1] if subscribes else words[0]
-        if sid in added or sid in removed or sid in limited:
+        if sid in added or sid in removed or sid in limited or len(added) + len(removed) >= most:
             yield _changed(cid, added, removed, limited)
             added, removed, limited = {}, {}, {}
         if subscribes:

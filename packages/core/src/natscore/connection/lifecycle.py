@@ -8,7 +8,6 @@ interest and its transport are both gone.
 from __future__ import annotations
 
 from collections import deque
-from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from natscore.connection.client import as_wanted
@@ -23,7 +22,7 @@ from natscore.facts import (
     SubscriptionsChanged,
 )
 from natscore.holdings import Holdings
-from natscore.turn import OP_COST, RECEIVERS_MAX, WITHDRAW_MAX
+from natscore.turn import OP_COST, RECEIVERS_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -141,8 +140,7 @@ class Lifecycle:
                 plane.spend(OP_COST * RECEIVERS_MAX)
                 plane.go_on(connection.source)
             elif connection.subscriptions:
-                some = islice(connection.subscriptions.values(), WITHDRAW_MAX)
-                removed = tuple(as_wanted(one) for one in some)
+                removed = tuple(as_wanted(one) for one in connection.some_subscriptions())
                 self._context.state.plane.spend(OP_COST * len(removed))
                 self._settle(SubscriptionsChanged(connection.cid, removed=removed))
         finally:  # an ended connection is forgotten in the end, whatever went wrong on the way

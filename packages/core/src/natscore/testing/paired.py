@@ -20,12 +20,13 @@ import weakref
 from typing import TYPE_CHECKING, TypeVar
 
 from natscore.entropy import Xorshift64
-from natscore.plan import Group, Plan
+from natscore.plan import Group, Plan, Renamed
 from natscore.plane import Stop
 from natscore.testing.pairs import (
     PairedFound,
     PairedNode,
     PairedOutbox,
+    PairedShadow,
     PairedSource,
     PairedSublist,
     PairedSubscription,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from natscore.events import ConnectionId
     from natscore.plane import (
         DataPlane,
+        Filter,
         Found,
         Node,
         Outbox,
@@ -170,6 +172,15 @@ class PairedDataPlane:
             outbox,
             self._first.subscription(outbox.first, sid, subject, queue),
             self._second.subscription(outbox.second, sid, subject, queue),
+        )
+
+    def shadow(self, receiver: Subscription, subject: bytes, renaming: Filter) -> PairedShadow:
+        """A subscription in another account, for one in the importer's."""
+        assert isinstance(receiver, PairedSubscription)
+        return PairedShadow(
+            receiver,
+            self._first.shadow(receiver.first, subject, renaming),
+            self._second.shadow(receiver.second, subject, renaming),
         )
 
     # -- work --------------------------------------------------------------------------------------
@@ -347,8 +358,13 @@ def _half(plan: Plan[Subscription], side: Callable[[PairedSubscription], Subscri
         assert len(mine) == len(members)
         return mine
 
-    groups = tuple(Group(group.queue, own(group.members)) for group in plan.groups)
-    return Plan(own(plan.local), groups, asks=plan.asks)
+    return Plan(
+        own(plan.local),
+        tuple(Group(group.queue, own(group.members), group.names) for group in plan.groups),
+        renamed=tuple(Renamed(row.subject, own(row.receivers)) for row in plan.renamed),
+        asks=plan.asks,
+        inland=None if plan.inland is None else _half(plan.inland, side),
+    )
 
 
 def _halves(rules: Sublist | None) -> tuple[Sublist | None, Sublist | None]:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from natscore.account.permissions import DeliveryFilter
     from natscore.errors import Violation
     from natscore.events import ConnectionId
     from natscore.plane import (
         Asked,
+        Filter,
         Found,
         Node,
         Outbox,
@@ -29,6 +29,7 @@ __all__ = [
     "PairedFound",
     "PairedNode",
     "PairedOutbox",
+    "PairedShadow",
     "PairedSource",
     "PairedSublist",
     "PairedSubscription",
@@ -226,12 +227,19 @@ class PairedSubscription:
         self.queue = agree(outbox, "queue of a subscription", first.queue, second.queue)
 
     max = _Written[int]()
-    filter: _Written[DeliveryFilter | None] = _Written()
+    filter: _Written[Filter | None] = _Written()
     delivered = _Read[int]()
     live = _Read[bool]()
 
     def __str__(self) -> str:
         return f"subscription {self.sid!r} of connection {self.outbox.cid}"
+
+    @property
+    def receiver(self) -> PairedSubscription:
+        """Who gets what it matches: itself, for a pair of no shadows."""
+        own = self.first.receiver is self.first, self.second.receiver is self.second
+        agree(self, "is its own receiver", *own)
+        return self
 
     @property
     def node(self) -> object | None:
@@ -246,6 +254,21 @@ class PairedSubscription:
             self, "delivered, max, live",
             (first.delivered, first.max, first.live), (second.delivered, second.max, second.live),
         )  # fmt: skip
+
+
+class PairedShadow(PairedSubscription):
+    """Two shadows, for the two subscriptions of a pair."""
+
+    __slots__ = ("_receiver",)
+
+    def __init__(self, receiver: PairedSubscription, first: Subscription, second: Subscription) -> None:
+        super().__init__(receiver.outbox, first, second)
+        self._receiver = receiver
+
+    @property
+    def receiver(self) -> PairedSubscription:
+        """The pair that gets what both match."""
+        return self._receiver
 
 
 class PairedNode:

@@ -291,7 +291,9 @@ class SimulatedServer:
             wanted = {key: state.weight(key) for key in state.interest_keys()}
             told = audience.told if audience.members else wanted
             self._require(told == wanted, "links were told something else than is wanted")
-        held = sum(len(c.subscriptions) for c in state.connections.values())
+        held = sum(
+            len(c.subscriptions) + sum(map(len, c.shadows.values())) for c in state.connections.values()
+        )
         counted = sum(a.subscriptions for a in state.accounts.values())
         self._require(held == counted, "connections and sublists disagree about subscriptions")
         self._require(self.server.is_quiet, "a turn was asked for and never granted")

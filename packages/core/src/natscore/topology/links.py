@@ -51,8 +51,14 @@ def tell_links(state: State, fact: Fact) -> None:
     if not state.audiences:
         return
     if isinstance(fact, SubscriptionsChanged):
-        account = state.connections[fact.cid].account.name
-        keys = [(account, one.subject, one.queue) for one in (*fact.removed, *fact.added)]
+        account = state.connections[fact.cid].account
+        keys: list[InterestKey] = []
+        for one in (*fact.removed, *fact.added):
+            keys.append((account.name, one.subject, one.queue))
+            keys += [
+                (shadow.stream.exporter, shadow.subject, one.queue)
+                for shadow in account.declared.shadows(one.subject)
+            ]
         for audience in state.audiences.values():
             _tell(state, audience, dict.fromkeys(keys))
     elif isinstance(fact, RepliesExpected):
