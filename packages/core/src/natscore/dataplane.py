@@ -139,7 +139,8 @@ class PureDataPlane(Delivery):
         assert isinstance(source, Source)
         if source.unfinished is not None and not self.go_on(source):
             return Stop.TURN_OVER
-        if source.asked is not None:
+        asked = source.asked
+        if asked is not None:
             return Stop.ASK
         if source.have < source.need:
             if not source.have:

@@ -107,7 +107,9 @@ class Plan(Generic[S_co]):
         self.local = local
         self.renamed = renamed
         self.groups = groups
-        self.inland = inland  # the same without those who get it through a stream import; None: there are none
+        self.inland = (
+            inland  # the same without those who get it through a stream import; None: there are none
+        )
         self.asks = asks  # the sids of subscriptions of the server itself, which is asked what to do
         self.refuses = refuses  # the subject is not to be published to: an -ERR, nothing else
         self.cost = cost  # what making it weighed in the turn

@@ -46,7 +46,7 @@ CLIENT_RESERVED: Final = (b"_GR_.", b"$NRG.")
 """Prefixes that a client must not publish to (client-protocol.md section 20)."""
 
 SERVER: Final = ConnectionId(0)
-"""The connection of the server itself: what is delivered to its subscriptions is asked of the control plane."""
+"""The connection of the server itself: what its subscriptions match is asked of the control plane."""
 
 T_co = TypeVar("T_co", covariant=True)
 S_co = TypeVar("S_co", bound="Subscription", covariant=True)
@@ -59,7 +59,9 @@ class Stop(enum.Enum):
     OPS = enum.auto()  # source.ops holds protocol operations for the control plane
     MISS = enum.auto()  # source.missed holds nodes of which no plan was made
     ASK = enum.auto()  # source.asked holds a message that the server itself subscribes to
-    DONE = enum.auto()  # of `post`: source.delivered, source.asked and source.unfinished say what became of it
+    DONE = (
+        enum.auto()
+    )  # of `post`: source.delivered, source.asked and source.unfinished say what became of it
     TURN_OVER = enum.auto()  # the turn's output is spent; the rest waits in the source
     STEPPED = enum.auto()  # one op is done, and the source is stepping
     EXHAUSTED = enum.auto()  # a subscription reached its max, which is settled before the next op
@@ -404,7 +406,13 @@ class DataPlane(Protocol):
         """Perform the next part of a fan-out. Is it done?"""
 
     def post(
-        self, source: Source, table: SubjectTable, subject: bytes, reply: bytes, headers: bytes, payload: bytes
+        self,
+        source: Source,
+        table: SubjectTable,
+        subject: bytes,
+        reply: bytes,
+        headers: bytes,
+        payload: bytes,
     ) -> Stop:
         """Publish in the account of `table` what a message of `source` led to: DONE, or MISS.
 

@@ -33,6 +33,7 @@ from natscore.connection.services import Services
 from natscore.connection.session import Phase, Session, Timer
 from natscore.connection.states import CLIENT_LIFETIME
 from natscore.connection.trace import trace_ops, trace_outputs, trace_publish, trace_removals
+from natscore.connection.traffic import Traffic
 from natscore.dataplane import PureDataPlane
 from natscore.deadlines import Deadlines
 from natscore.effects import Close, Continue, Level
@@ -116,6 +117,7 @@ class Server:
         self._pressure: Pressure
         self._entrance: Entrance
         self._services: Services
+        self._traffic: Traffic
         self._refused: set[ConnectionId] = set()  # of a kind that this server does not take
         self._deadlines: Deadlines[tuple[ConnectionId, Timer]] = Deadlines()
         self._continue_asked = False
@@ -216,6 +218,7 @@ class Server:
         self._pressure = Pressure(self._context, self._lifecycle, self._settle)
         self._entrance = Entrance(self._context, self._lifecycle)
         self._services = Services(self._context, self._settle)
+        self._traffic = Traffic(self._context, self._lifecycle, self._pressure, self._settle)
         self._has_started = True
 
     def _listener_opened(self, event: ListenerOpened) -> None:
@@ -295,14 +298,8 @@ class Server:
             if session.phase is not Phase.CLOSING:
                 self._guard(session, self._go_on)
                 return
-            self._guard(session, self._withdraw)
-
-    def _withdraw(self, session: Session) -> None:
-        """Take a step towards the end of a connection. What it published before is for all or for none."""
-        self._lifecycle.withdraw(session)
-        if session.connection.source.asked is not None:
-            for _ in self._services.perform(session):
-                pass
+            self._guard(session, self._lifecycle.withdraw)
+            self._guard(session, self._services.finish)
 
     def _dial_failed(self, event: DialFailed) -> None:
         self._context.note(Level.ERROR, "dial_failed", attempt=event.attempt, error=event.error)
@@ -345,7 +342,7 @@ class Server:
             if stop is Stop.STEPPED:
                 trace_publish(self._context, session, source.stepped)
             if plane.exhausted or plane.strained or plane.denied:
-                self._settle_traffic(session)
+                self._traffic.settle(session)
                 if session.phase is Phase.CLOSING:  # what it sent itself was too much for it
                     return
                 if stop is Stop.MISS:  # of nodes that may be gone: it is looked for again
@@ -423,27 +420,6 @@ class Server:
                 self._lifecycle.queue(session)
                 return
 
-    def _settle_traffic(self, session: Session | None) -> None:
-        """Draw the consequences of what the data plane just did, for a session that may be held back."""
-        plane = self._plane
-        if plane.exhausted:
-            for fact in client.end_exhausted(plane.exhausted):
-                plane.spend(OP_COST * len(fact.removed))
-                self._settle(fact)
-        if plane.denied:
-            for cid, subject, reply in plane.denied:
-                if (denied := self._lifecycle.sessions.get(cid)) is not None:
-                    self._context.note_of(
-                        denied, Level.ERROR, "publish_violation", subject=subject, reply=reply
-                    )
-            plane.denied.clear()
-        if plane.strained:
-            strained = dict.fromkeys(plane.strained)
-            plane.strained.clear()
-            for outbox in strained:
-                if (receiver := self._lifecycle.sessions.get(outbox.cid)) is not None:
-                    self._pressure.weigh(receiver, producer=session)
-
     # -- ending ------------------------------------------------------------------------------------
 
     def _guard(self, session: Session, act: Callable[[Session], None]) -> None:
@@ -496,7 +472,7 @@ class Server:
     def _finish(self, context: Context) -> list[Effect]:
         plane = self._plane
         if plane.exhausted or plane.strained or plane.denied:
-            self._settle_traffic(None)  # delivered for a publisher that has ended, and reads no more
+            self._traffic.settle(None)  # delivered for a publisher that has ended, and reads no more
         self._pressure.relieve()
         if self.options.trace:
             trace_outputs(context, self._lifecycle.sessions)

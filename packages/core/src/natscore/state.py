@@ -53,7 +53,8 @@ class Account:
     """A space of subjects: what crosses to another account is what `declared` imports and exports."""
 
     __slots__ = (
-        "_plane", "_restricted", "clients", "declared", "imported", "name", "own", "replies", "sublist", "table",
+        "_plane", "_restricted", "clients", "declared", "imported", "name", "own", "replies", "sublist",
+        "table",
     )  # fmt: skip
 
     def __init__(self, declared: DeclaredAccount, plane: DataPlane) -> None:
@@ -96,7 +97,7 @@ class Account:
         return self.sublist.count - len(self.own)
 
     def plain(self, node: Node[Subscription]) -> int:
-        """How many plain subscriptions other servers need to hear of: the imports of services are ours alone."""
+        """How many plain subscriptions concern other servers: the imports of services are ours alone."""
         return len(node.plain) - self.imported.get(node.subject, 0)
 
     def _patterns(self, patterns: tuple[bytes, ...]) -> Sublist:

@@ -95,7 +95,7 @@ class Responses:
         return answers.get(subject) if answers is not None else None
 
     def add(self, response: Response) -> list[Response]:
-        """Await a response. Answers which ones had to go for it; the caller has seen that its subject is new."""
+        """Await a response, whose subject is new. Answers which ones had to go for it."""
         answers = self._answers.setdefault(response.account, {})
         assert response.subject not in answers
         of_export = self._exports.setdefault(response.key, {})

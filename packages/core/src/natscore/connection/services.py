@@ -26,16 +26,17 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from natscore.account.responses import Response, Responses
 from natscore.account.settings import ResponseType
+from natscore.connection.latency import Hop, Latency, info_of
 from natscore.connection.session import Timer
 from natscore.effects import Level
 from natscore.facts import RepliesExpected
-from natscore.plan import compile_plan
 from natscore.identity import server_hash
+from natscore.plan import compile_plan
 from natscore.plane import SERVER, Stop
 from natscore.turn import SERVICE_COST, STEP_COST
-from natscore.wire.client_info import detailed_info, encoded, plain_info, text_of
+from natscore.wire.client_info import encoded, text_of
 from natscore.wire.headers import with_info, without_info
-from natscore.wire.latency import Status, encode_sample, triggering_headers
+from natscore.wire.latency import Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -48,33 +49,16 @@ if TYPE_CHECKING:
     from natscore.facts import Fact, SubscriptionsChanged
     from natscore.plane import Asked, Source
     from natscore.state import Account
-    from natscore.wire.client_info import ClientInfo
-    from natscore.wire.latency import Headers
 
 __all__ = ["Services"]
 
 _DIGITS: Final = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _REPLY_PREFIX: Final = b"_R_."
 _UNTOUCHED_REPLY: Final = b"$JS.ACK."
-_SAMPLES_MAX: Final = 65_536  # samples that wait to be published
 _SLICE: Final = 256  # replies looked at in one step of a walk
-_UNKNOWN_RTT_AGE_NS: Final = 2_000_000_000  # a client that said nothing is not pinged before it is so old
 
 Delivered: TypeAlias = "Generator[None, None, bool]"
 """Work that may take several turns, and answers whether anybody got the message."""
-
-
-class _Hop:
-    """How a message came to where it is: which exports it passed, and what is said of its requester."""
-
-    __slots__ = ("info", "passed", "share")
-
-    def __init__(
-        self, passed: tuple[ExportKey, ...] = (), info: ClientInfo | None = None, share: bool = False
-    ) -> None:
-        self.passed = passed
-        self.info = info
-        self.share = share  # whether the import that it passed last shares details
 
 
 class _Op:
@@ -88,35 +72,10 @@ class _Op:
         self.left = left
 
 
-class _Tracked:
-    """A request whose latency is measured."""
-
-    __slots__ = ("headers", "session", "started_ns")
-
-    def __init__(self, session: Session | None, headers: Headers | None, started_ns: int) -> None:
-        self.session = session
-        self.headers = headers
-        self.started_ns = started_ns
-
-
-class _Sample:
-    """A document that waits to be published in an account, with the way of what led to it."""
-
-    __slots__ = ("account", "document", "hop", "subject")
-
-    def __init__(self, account: str, subject: bytes, document: bytes, hop: _Hop) -> None:
-        self.account = account
-        self.subject = subject
-        self.document = document
-        self.hop = hop
-
-
 class Services:
     """The service imports of a server at work."""
 
-    def __init__(
-        self, context: Context, settle: Callable[[Fact], None]
-    ) -> None:
+    def __init__(self, context: Context, settle: Callable[[Fact], None]) -> None:
         options = context.options
         self.responses: Final = Responses(options.account_responses_max, options.export_responses_max)
         self.dropped = 0  # messages that would have been one too many for what led to them
@@ -126,8 +85,7 @@ class Services:
         self._own: Final = state.plane.source(
             SERVER, state.inbox, next(iter(state.accounts.values())).table, options.max_control_line, -1
         )
-        self._tracked: dict[Response, _Tracked] = {}
-        self._samples: deque[_Sample] = deque()
+        self._latency: Final = Latency(context)
         self._jobs: deque[Iterator[None]] = deque()
         self._is_publishing = False
         self._due: int | None = None
@@ -151,11 +109,16 @@ class Services:
         assert asked is not None
         source.asked = None
         op = _Op(source, session, self._context.options.internal_publishes_max)
-        delivered = (yield from self._ask(op, asked, _Hop())) or asked.delivered
+        delivered = (yield from self._ask(op, asked, Hop())) or asked.delivered
         if not delivered and asked.reply and source.no_responders:
             self._context.state.plane.tell_no_responders(source, asked.subject, asked.reply)
         self.publish_samples()
         self._arm()
+
+    def finish(self, session: Session) -> None:
+        """The same for a connection that has ended: what it published before is for all or for none."""
+        if session.connection.source.asked is not None:
+            deque(self.perform(session), maxlen=0)
 
     def interest_lost(self, fact: SubscriptionsChanged) -> None:
         """Await no answers for those who do not want them any more (section 6.5)."""
@@ -171,13 +134,13 @@ class Services:
 
     def publish_samples(self) -> None:
         """Publish what waits."""
-        if self._samples and not self._is_publishing:
+        if self._latency.samples and not self._is_publishing:
             self._is_publishing = True
             self._work(self._publish_all())
 
     # -- requests and answers ----------------------------------------------------------------------
 
-    def _ask(self, op: _Op, asked: Asked, hop: _Hop) -> Delivered:
+    def _ask(self, op: _Op, asked: Asked, hop: Hop) -> Delivered:
         """Do everything that one message asks for. Whether anybody got it, who is not of its own account."""
         services = self._context.state.services
         delivered = False
@@ -192,7 +155,7 @@ class Services:
         return delivered
 
     def _request(
-        self, op: _Op, account: Account, service: ImportedService, asked: Asked, hop: _Hop
+        self, op: _Op, account: Account, service: ImportedService, asked: Asked, hop: Hop
     ) -> Delivered:
         """Send a request to the account of a service (section 6.2)."""
         export = service.export
@@ -201,15 +164,15 @@ class Services:
         if key in hop.passed or subject is None or not self._may_publish(op):
             return False
         following = self._following(op, account, service, key, hop)
-        sampled, headers = self._sampling(export, asked)
+        sampled, headers = self._latency.sampling(export, asked.headers)
         reply, response = asked.reply, None
         if reply and not reply.startswith(_UNTOUCHED_REPLY):
             response = self._await(service.exporter, account.name, reply, key, export, service.share, sampled)
             reply = response.subject
             if export.latency is not None:
-                self._measure(op, response, sampled, headers)
+                self._latency.measure(op.session, response, sampled, headers)
         elif not reply and sampled:
-            self._sample_no_reply(op, service, headers, following)
+            self._latency.no_reply(op.session, service, headers, following)
         assert following.info is not None
         block = with_info(asked.headers, encoded(following.info))
         exporter = self._context.state.account(service.exporter)
@@ -218,15 +181,13 @@ class Services:
             self._end(response, Status.NO_DELIVERY, following)
         return delivered
 
-    def _answer(self, op: _Op, account: Account, asked: Asked, hop: _Hop) -> Delivered:
+    def _answer(self, op: _Op, account: Account, asked: Asked, hop: Hop) -> Delivered:
         """Send an answer to the requester (section 6.4). What nobody awaits any more is taken and dropped."""
         response = self.responses.find(account.name, asked.subject)
         if response is None or response.key in hop.passed or not self._may_publish(op):
             return True
-        following = _Hop((*hop.passed, response.key), None, response.share)
-        tracked = self._tracked.pop(response, None)
-        if tracked is not None:
-            self._sample_answered(op, response, tracked, following)
+        following = Hop((*hop.passed, response.key), None, response.share)
+        self._latency.answered(op.session, response, following)
         # One answer is all that a singleton has, whatever comes of it. The last of several is empty.
         ends = response.is_singleton or not (asked.payload or asked.headers)
         if ends:
@@ -252,7 +213,14 @@ class Services:
         return True
 
     def _publish(
-        self, op: _Op, account: Account, subject: bytes, reply: bytes, headers: bytes, payload: bytes, hop: _Hop
+        self,
+        op: _Op,
+        account: Account,
+        subject: bytes,
+        reply: bytes,
+        headers: bytes,
+        payload: bytes,
+        hop: Hop,
     ) -> Delivered:
         """Publish in an account what came from another one, or from the server. Whether anybody got it."""
         plane = self._context.state.plane
@@ -286,31 +254,19 @@ class Services:
     # -- who asks ----------------------------------------------------------------------------------
 
     def _following(
-        self, op: _Op, account: Account, service: ImportedService, key: ExportKey, hop: _Hop
-    ) -> _Hop:
+        self, op: _Op, account: Account, service: ImportedService, key: ExportKey, hop: Hop
+    ) -> Hop:
         """The next hop of a request, with what the service is told of the requester (section 7)."""
         into_system = service.exporter == self._context.state.system_account
         if hop.info is None:
             share = hop.share if hop.passed else service.share
-            info = self._info_of(op.session, account, share)
+            info = info_of(self._context, op.session, account, share)
         else:
             share = hop.share
             info = {**hop.info, "svc": text_of(account.name)}
         if not share and (into_system or (service.share and hop.passed)):
             info["server"] = text_of(self._context.info.server_name)
-        return _Hop((*hop.passed, key), info, service.share)
-
-    def _info_of(self, session: Session | None, account: Account, share: bool) -> ClientInfo:
-        """What is said of a requester; of the server itself only in whose name it publishes."""
-        if session is None:
-            return plain_info(account.name, None)
-        connection = session.connection
-        if not share:
-            return plain_info(connection.account.name, session.rtt_ns)
-        at = self._context.at
-        opened_wall_ns = at.wall_ns - (at.monotonic_ns - session.opened_ns)
-        server = self._context.info.server_name
-        return detailed_info(connection, session.rtt_ns, opened_wall_ns, server, "")
+        return Hop((*hop.passed, key), info, service.share)
 
     # -- what is awaited ---------------------------------------------------------------------------
 
@@ -333,7 +289,7 @@ class Services:
             key=key, export=export, share=share, now_ns=self._context.at.monotonic_ns,
         )  # fmt: skip
         for gone in self.responses.add(response):
-            self._tracked.pop(gone, None)
+            self._latency.forget(gone)
             self._note_count("responses_displaced", self.responses.displaced)
         return response
 
@@ -346,15 +302,13 @@ class Services:
             token.append(_DIGITS[digit])
         return bytes(token)
 
-    def _end(self, response: Response, status: Status, hop: _Hop) -> None:
+    def _end(self, response: Response, status: Status, hop: Hop) -> None:
         """Await a response no longer, which nobody answered."""
         self.responses.remove(response)
-        tracked = self._tracked.pop(response, None)
-        if tracked is not None:
-            self._sample(response, tracked, status, hop)
+        self._latency.ended(response, status, hop)
 
     def _give_up(self, account: Account, pattern: bytes) -> Iterator[None]:
-        """Await nothing on the replies that a pattern covers, and that nobody in the account subscribes to."""
+        """Await nothing on the replies that a pattern covers and nobody in the account wants."""
         plane = self._context.state.plane
         if account.sublist.node(pattern) is not None:  # somebody else wants the same
             return
@@ -362,16 +316,14 @@ class Services:
             plane.spend(STEP_COST)
             if reply is not None and not account.sublist.match(reply):
                 for response in self.responses.of_reply(account.name, reply):
-                    self._end(response, Status.INTEREST_LOST, _Hop((response.key,)))
+                    self._end(response, Status.INTEREST_LOST, Hop((response.key,)))
             if number % _SLICE == 0:
                 yield
         self.publish_samples()
 
     def _expire(self) -> Iterator[None]:
         for number, response in enumerate(self.responses.expired(self._context.at.monotonic_ns), 1):
-            tracked = self._tracked.pop(response, None)
-            if tracked is not None:
-                self._sample(response, tracked, Status.TIMED_OUT, _Hop((response.key,)))
+            self._latency.ended(response, Status.TIMED_OUT, Hop((response.key,)))
             if number % _SLICE == 0:
                 yield
         self.publish_samples()
@@ -384,121 +336,18 @@ class Services:
             self._due = due
             self._context.deadlines.set((SERVER, Timer.RESPONSES), due)
 
-    # -- latency -----------------------------------------------------------------------------------
-
-    def _sampling(self, export: ServiceExport, asked: Asked) -> tuple[bool, Headers | None]:
-        """Whether a request is measured, and the headers that ask for it (section 8)."""
-        latency = export.latency
-        if latency is None:
-            return False, None
-        if latency.sampling >= 100:
-            return True, None
-        if latency.sampling > 0 and self._context.entropy.jitter.pick(100) <= latency.sampling:
-            return True, None
-        headers = triggering_headers(asked.headers) if asked.headers else None
-        return headers is not None, headers
-
-    def _measure(self, op: _Op, response: Response, sampled: bool, headers: Headers | None) -> None:
-        session = op.session
-        if session is not None and session.rtt_ns is None:
-            self._ping(session)
-        if sampled and response.is_singleton:
-            self._tracked[response] = _Tracked(session, headers, self._context.at.wall_ns)
-
-    def _ping(self, session: Session) -> None:
-        """Measure how far away a client is, if it is not just saying so."""
-        now = self._context.at.monotonic_ns
-        waited = session.pong_sent or now - session.opened_ns > _UNKNOWN_RTT_AGE_NS
-        if waited and session.ping_sent_ns is None:
-            session.pings_out += 1
-            session.ping_sent_ns = now
-            session.connection.outbox.write(b"PING\r\n")
-
-    def _sample_no_reply(
-        self, op: _Op, service: ImportedService, headers: Headers | None, hop: _Hop
-    ) -> None:
-        latency = service.export.latency
-        assert latency is not None
-        account = self._context.state.account(service.importer)
-        rtt = 0 if op.session is None else op.session.rtt_ns or 0
-        document = encode_sample(
-            Status.NO_REPLY,
-            sample_id=self._sample_id(),
-            now_wall_ns=self._context.at.wall_ns,
-            start_wall_ns=self._context.at.wall_ns - rtt,
-            requestor=self._info_of(op.session, account, service.share),
-            headers=headers,
-        )
-        self._put(_Sample(service.exporter, latency.subject, document, hop))
-
-    def _sample_answered(self, op: _Op, response: Response, tracked: _Tracked, hop: _Hop) -> None:
-        responder_rtt = 0 if op.session is None else op.session.rtt_ns or 0
-        answering = self._context.state.account(response.account)
-        elapsed = self._context.at.wall_ns - tracked.started_ns
-        self._sample(
-            response,
-            tracked,
-            Status.ANSWERED,
-            hop,
-            responder=self._info_of(op.session, answering, True),
-            service_ns=elapsed - responder_rtt,
-            elapsed_ns=elapsed,
-        )
-
-    def _sample(
-        self,
-        response: Response,
-        tracked: _Tracked,
-        status: Status,
-        hop: _Hop,
-        *,
-        responder: ClientInfo | None = None,
-        service_ns: int = 0,
-        elapsed_ns: int | None = None,
-    ) -> None:
-        latency = response.export.latency
-        assert latency is not None
-        requester = self._context.state.account(response.requester)
-        rtt = 0 if tracked.session is None else tracked.session.rtt_ns or 0
-        document = encode_sample(
-            status,
-            sample_id=self._sample_id(),
-            now_wall_ns=self._context.at.wall_ns,
-            start_wall_ns=tracked.started_ns - rtt,
-            requestor=self._info_of(tracked.session, requester, response.share),
-            responder=responder,
-            headers=tracked.headers,
-            service_ns=service_ns,
-            total_ns=0 if elapsed_ns is None else rtt + elapsed_ns,
-        )
-        self._put(_Sample(response.account, latency.subject, document, hop))
-
-    def _put(self, sample: _Sample) -> None:
-        if len(self._samples) >= _SAMPLES_MAX:
-            self._samples.popleft()
-            self.dropped += 1
-        self._samples.append(sample)
-
-    def _sample_id(self) -> str:
-        """Twenty-two characters, as a nuid has."""
-        number = int.from_bytes(self._context.entropy.new_id(17), "big")
-        text = bytearray()
-        for _ in range(22):
-            number, digit = divmod(number, 62)
-            text.append(_DIGITS[digit])
-        return text.decode()
+    # -- long work ---------------------------------------------------------------------------------
 
     def _publish_all(self) -> Iterator[None]:
         most = self._context.options.internal_publishes_max
-        while self._samples:
-            sample = self._samples.popleft()
+        samples = self._latency.samples
+        while samples:
+            sample, hop = samples.popleft()
             op = _Op(self._own, None, most)
             if self._may_publish(op):
                 account = self._context.state.account(sample.account)
-                yield from self._publish(op, account, sample.subject, b"", b"", sample.document, sample.hop)
+                yield from self._publish(op, account, sample.subject, b"", b"", sample.document, hop)
         self._is_publishing = False
-
-    # -- long work ---------------------------------------------------------------------------------
 
     def _work(self, job: Iterator[None]) -> None:
         """Take one step of a job, and remember it if there may be another."""

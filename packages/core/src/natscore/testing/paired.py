@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, TypeVar
 from natscore.entropy import Xorshift64
 from natscore.plan import Group, Plan, Renamed
 from natscore.plane import Stop
+from natscore.testing.found import PairedFound
 from natscore.testing.pairs import (
-    PairedFound,
     PairedNode,
     PairedOutbox,
     PairedShadow,
@@ -235,7 +235,13 @@ class PairedDataPlane:
         )
 
     def post(
-        self, source: Source, table: SubjectTable, subject: bytes, reply: bytes, headers: bytes, payload: bytes
+        self,
+        source: Source,
+        table: SubjectTable,
+        subject: bytes,
+        reply: bytes,
+        headers: bytes,
+        payload: bytes,
     ) -> Stop:
         """Publish in both what a message of `source` led to, and compare what came of it."""
         assert isinstance(source, PairedSource)

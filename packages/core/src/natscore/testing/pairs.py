@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from natscore.plane import (
         Asked,
         Filter,
-        Found,
         Node,
         Outbox,
         Source,
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
-    "PairedFound",
     "PairedNode",
     "PairedOutbox",
     "PairedShadow",
@@ -112,8 +110,7 @@ class PairedOutbox:
         self.first = first
         self.second = second
         self.cid: ConnectionId = agree("outbox", "cid", first.cid, second.cid)
-        # those in a sublist, by the first of each pair
-        self.subscriptions: dict[Subscription, PairedSubscription] = {}
+        self.subscriptions: dict[Subscription, PairedSubscription] = {}  # those in a sublist, by the first
         self._compared = first.appended  # of the bytes ever appended, so many were compared
         self._looked = 0  # of the subscriptions, where to go on comparing
 
@@ -466,39 +463,3 @@ def _seen(source: Source) -> tuple[object, ...]:
 
 def _told(violation: Violation | None) -> tuple[object, ...] | None:
     return None if violation is None else (violation.wire_text, violation.reason)
-
-
-class PairedFound(Generic[T, U]):
-    """Two lists of what was found, as one of pairs."""
-
-    __slots__ = ("_key", "_name", "_pair", "first", "second")
-
-    def __init__(
-        self,
-        name: str,
-        first: Found[T],
-        second: Found[T],
-        key: Callable[[T], object],
-        pair: Callable[[T, T], U],
-    ) -> None:
-        self.first = first
-        self.second = second
-        self._name = name
-        self._key = key
-        self._pair = pair
-
-    def __str__(self) -> str:
-        return self._name
-
-    def __iter__(self) -> Iterator[U]:
-        first, second = list(self.first), list(self.second)
-        agree(self, "in order", [*map(self._key, first)], [*map(self._key, second)])
-        return map(self._pair, first, second)
-
-    def __len__(self) -> int:
-        return agree(self, "how many", len(self.first), len(self.second))
-
-    def clear(self) -> None:
-        """Forget both."""
-        self.first.clear()
-        self.second.clear()

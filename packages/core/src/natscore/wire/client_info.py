@@ -6,13 +6,12 @@ ClientInfo`; accounts.md section 7); what is empty is left out.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import orjson
 
 if TYPE_CHECKING:
-    from natscore.state import Connection
+    from natscore.wire.connect import ConnectOptions
 
 __all__ = ["ClientInfo", "detailed_info", "encoded", "plain_info", "text_of", "time_of"]
 
@@ -36,8 +35,17 @@ def text_of(name: str) -> str:
 def time_of(wall_ns: int) -> str:
     """An instant as Go writes it: RFC 3339 in UTC, with as many digits of a second as are not zero."""
     seconds, rest = divmod(wall_ns, _SECOND)
-    text = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-    return text + (f".{rest:09d}".rstrip("0") if rest else "") + "Z"
+    days, second = divmod(seconds, 86_400)
+    # Years begin in March here, so that a leap day ends its year, and eras of 400 of them are alike.
+    era, day_of_era = divmod(days + 719_468, 146_097)
+    year = (day_of_era - day_of_era // 1460 + day_of_era // 36_524 - day_of_era // 146_096) // 365
+    day = day_of_era - (365 * year + year // 4 - year // 100)
+    month = (5 * day + 2) // 153
+    day -= (153 * month + 2) // 5
+    month = month + 3 if month < 10 else month - 9
+    date = f"{era * 400 + year + (month <= 2):04d}-{month:02d}-{day + 1:02d}"
+    fraction = f".{rest:09d}".rstrip("0") if rest else ""
+    return f"{date}T{second // 3600:02d}:{second // 60 % 60:02d}:{second % 60:02d}{fraction}Z"
 
 
 def plain_info(account: str, rtt_ns: int | None) -> ClientInfo:
@@ -49,23 +57,28 @@ def plain_info(account: str, rtt_ns: int | None) -> ClientInfo:
 
 
 def detailed_info(
-    connection: Connection, rtt_ns: int | None, opened_wall_ns: int, server: str, cluster: str
+    account: str,
+    rtt_ns: int | None,
+    options: ConnectOptions,
+    *,
+    cid: int,
+    host: str,
+    opened_wall_ns: int,
+    server: str,
 ) -> ClientInfo:
     """What is said of a client whose account shares it."""
-    options = connection.options
     user = options.nkey or options.user or ("[REDACTED]" if options.auth_token else "")
     info: ClientInfo = {
         "start": time_of(opened_wall_ns),
-        "host": text_of(connection.remote.host),
-        "id": int(connection.cid),
-        "acc": text_of(connection.account.name),
+        "host": text_of(host),
+        "id": cid,
+        "acc": text_of(account),
         "user": text_of(user),
         "name": text_of(options.name),
         "lang": text_of(options.lang),
         "ver": text_of(options.version),
         "rtt": rtt_ns or 0,
         "server": text_of(server),
-        "cluster": text_of(cluster),
         "kind": "Client",
         "client_type": "nats",
     }

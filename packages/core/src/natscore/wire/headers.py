@@ -80,5 +80,4 @@ def header_values(block: bytes) -> dict[str, list[str]]:
     return values
 
 
-
 _TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
