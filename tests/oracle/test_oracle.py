@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
@@ -10,6 +10,7 @@ from natscore import plan, sublist
 from natscore.account import permissions
 from natscore.account.permissions import Rules, SubscribeRules
 from natscore.dataplane import PureDataPlane
+from natscore.responses import Responses
 from natscore.state import Account
 from natscore.subject import has_wildcard, matches
 from tests.oracle.cases import PUBLISHED
@@ -19,7 +20,9 @@ from tests.oracle.rules import User, covers, is_about
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from natscore.cells import Source, Subscription
     from natscore.entropy import Xorshift64
+    from natscore.plan import Group
     from natscore.plane import DataPlane, Filter, SubjectTable
 
 CASES: Final = 20_000
@@ -27,7 +30,9 @@ CASES: Final = 20_000
 
 @pytest.mark.slow
 @pytest.mark.every_plane
-@pytest.mark.spec("client-protocol 18.2", "client-protocol 18.3", "client-protocol 18.5")
+@pytest.mark.spec(
+    "client-protocol 18.2", "client-protocol 18.3", "client-protocol 18.4", "client-protocol 18.5"
+)
 def test_the_server_does_what_the_specification_says_of_permissions(
     data_plane: Callable[[Xorshift64], DataPlane],
 ) -> None:
@@ -36,6 +41,7 @@ def test_the_server_does_what_the_specification_says_of_permissions(
     assert judged.cases >= CASES
     assert judged.messages > CASES  # else hardly anything was tried
     assert judged.deliveries > CASES
+    assert judged.responses > CASES // 40
 
 
 def test_the_oracle_matches_as_the_table_of_the_specification_does() -> None:
@@ -170,6 +176,54 @@ def plant_one_table_for_all_restricted_users(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Account, "take_table", shared)
 
 
+def plant_responses_that_are_not_counted(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Responses, "use", lambda *_: None)
+
+
+def plant_responses_that_do_not_expire(patch: pytest.MonkeyPatch) -> None:
+    permit = Responses.permit
+    patch.setattr(Responses, "permit", lambda record, subject, _: permit(record, subject, 0))
+
+
+def plant_requests_that_use_up_a_response(patch: pytest.MonkeyPatch) -> None:
+    """What nats-server 2.14.5 does."""
+    note = Responses.note
+
+    def counting(record: Responses, reply: bytes, now_ns: int) -> None:
+        if record.permit(reply, now_ns):
+            record.use(reply)
+        else:
+            note(record, reply, now_ns)
+
+    patch.setattr(Responses, "note", counting)
+
+
+def plant_leave_for_all_members_of_a_group(patch: pytest.MonkeyPatch) -> None:
+    draw = PureDataPlane._deliver_to_one
+
+    def noted(
+        data_plane: PureDataPlane, source: Source, group: Group[Subscription], *message: Any
+    ) -> tuple[bool, int]:
+        for member in group.members:
+            if member.outbox.responses is not None and message[1].reply:
+                member.outbox.responses.note(message[1].reply, data_plane._now_ns)
+        return draw(data_plane, source, group, *message)
+
+    patch.setattr(PureDataPlane, "_deliver_to_one", noted)
+
+
+def plant_leave_that_outlives_a_login(patch: pytest.MonkeyPatch) -> None:
+    bind = PureDataPlane.bind
+
+    def keeping(data_plane: PureDataPlane, source: Source, *rights: Any) -> None:
+        former = source.outbox.responses
+        bind(data_plane, source, *rights)
+        if former is not None and source.outbox.responses is not None:
+            source.outbox.responses = former
+
+    patch.setattr(PureDataPlane, "bind", keeping)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "plant",
@@ -185,6 +239,11 @@ def plant_one_table_for_all_restricted_users(patch: pytest.MonkeyPatch) -> None:
         plant_one_filter_for_all_messages_of_a_plan,
         plant_a_group_that_stays_with_its_first_member,
         plant_one_table_for_all_restricted_users,
+        plant_responses_that_are_not_counted,
+        plant_responses_that_do_not_expire,
+        plant_requests_that_use_up_a_response,
+        plant_leave_for_all_members_of_a_group,
+        plant_leave_that_outlives_a_login,
     ],
     ids=lambda plant: plant.__name__.removeprefix("plant_"),
 )

@@ -269,6 +269,7 @@ class Denied:
     requires_login = True
     checks_signatures = False
     admits_anonymous = False
+    announces_login = True
 
     def authenticate(self, login: Login) -> Verdict:
         if not login.said.user:

@@ -39,6 +39,7 @@ class Slow:
     requires_login = True
     checks_signatures = False
     admits_anonymous = False
+    announces_login = True
 
     def authenticate(self, login: Login) -> Verdict:
         if login.said.user == "mallory":

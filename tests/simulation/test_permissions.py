@@ -26,6 +26,7 @@ class Users:
     requires_login = True
     checks_signatures = False
     admits_anonymous = False
+    announces_login = True
 
     def __init__(self, **users: Permissions) -> None:
         self._users = {"anybody": EVERYTHING, **users}

@@ -24,6 +24,7 @@ class ByAccount:
     requires_login = True
     checks_signatures = False
     admits_anonymous = False
+    announces_login = True
 
     def __init__(self, **permissions: Permissions) -> None:
         self._permissions = permissions

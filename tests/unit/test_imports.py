@@ -36,7 +36,9 @@ PACKAGES: Final = {
 }
 """Each package, and the other ones it may import. Nobody imports the command."""
 
-SEES_THE_CORE: Final = {"natscore_security.authenticator", "natscore_security.performers"}
+SEES_THE_CORE: Final = {
+    *("natscore_security.authenticator", "natscore_security.certificates", "natscore_security.performers"),
+}
 """Of the security package, which is useful without a server, what needs one."""
 
 REACHED_FOR: Final = {
@@ -57,7 +59,7 @@ LAYERS: Final = (
     ("effects", "holdings", "options", "wire"),
     ("facts",),
     # The live objects of the hot path: subscriptions point at plans, plans at cells, cells at subscriptions.
-    ("cells", "delivery", "plan", "plane", "sublist"),
+    ("cells", "delivery", "message", "plan", "plane", "responses", "sublist"),
     ("dataplane",),
     ("state",),
     ("authentication", "explain"),

@@ -398,7 +398,7 @@ class _Hole:
     inland = None
     fanout = width = overhead = 0
     distinct = True
-    refuses = False
+    refuses = tracks = False
 
 
 WITH_A_HOLE: Plan = _Hole()  # type: ignore[type-arg, assignment]

@@ -24,6 +24,7 @@ from natscore.events import (
     DialFailed,
     Event,
     Instant,
+    LameDuckRequested,
     ListenerOpened,
     PasswordVerified,
     PeerClosing,
@@ -75,6 +76,7 @@ EVENTS: Final[list[Event]] = [
         ),
     ),
     TlsFailed(at=AT, cid=CID, error="EOF"),
+    LameDuckRequested(at=AT),
     ShutdownRequested(at=AT),
 ]  # fmt: skip
 

@@ -446,6 +446,7 @@ class Moody:
     requires_login = True
     checks_signatures = False
     admits_anonymous = False
+    announces_login = True
 
     def authenticate(self, login: Login) -> Verdict:
         raise ValueError("planted")

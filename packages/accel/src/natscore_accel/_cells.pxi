@@ -15,6 +15,7 @@ cdef class Outbox:
     cdef public bint headers
     cdef public long long messages
     cdef public long long volume
+    cdef readonly object responses      # natscore.responses, or None
     cdef list _queue
     cdef Piece *_first
     cdef Piece *_last

@@ -31,6 +31,7 @@ from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memchr, memcmp, memcpy, memmove, memset
 
 from natscore import delivery, plan, sublist
+from natscore.account.permissions import RESPONSES_MAX
 from natscore.cells import LARGE_PAYLOAD as _LARGE_PAYLOAD
 from natscore.dataplane import OPS_MAX as _OPS_MAX
 from natscore.delivery import DENIED_MAX as _DENIED_MAX
@@ -47,7 +48,8 @@ from natscore.errors import (
 from natscore.plan import refusal
 from natscore.plane import Asked, Stop
 from natscore.subject import is_valid_literal
-from natscore.turn import DELIVERY_COST as _DELIVERY_COST, READY_COST as _READY_COST
+from natscore.responses import Responses
+from natscore.turn import DELIVERY_COST as _DELIVERY_COST, READY_COST as _READY_COST, RULE_COST as _RULE_COST
 from natscore.turn import SINGLE_COST as _SINGLE_COST, STEP_COST as _STEP_COST
 from natscore.wire.headers import no_responders
 from natscore.wire.ops import CLIENT_OPS, OP_LENGTH_MAX as _OP_LENGTH_MAX, Follows
@@ -61,6 +63,7 @@ cdef Py_ssize_t OPS_MAX = _OPS_MAX
 cdef Py_ssize_t DENIED_MAX = _DENIED_MAX
 cdef Py_ssize_t DELIVERY_COST = _DELIVERY_COST
 cdef Py_ssize_t READY_COST = _READY_COST
+cdef Py_ssize_t RULE_COST = _RULE_COST
 cdef Py_ssize_t SINGLE_COST = _SINGLE_COST
 cdef Py_ssize_t STEP_COST = _STEP_COST
 cdef enum:
@@ -91,9 +94,12 @@ cdef class CompiledDataPlane(Delivery):
         """The reading side of a new connection."""
         return Source(cid, outbox, table, max_control_line, max_payload)
 
-    def bind(self, Source source not None, SubjectTable table not None):
+    def bind(
+        self, Source source not None, SubjectTable table not None, responses=None, responses_max=RESPONSES_MAX
+    ):
         """From now on, look the subjects of `source` up in `table`."""
         source.table = table
+        source.outbox.responses = table.responses(responses, responses_max) if responses is not None else None
 
     def sublist(self):
         """The subscriptions of a new account."""
@@ -130,8 +136,9 @@ cdef class CompiledDataPlane(Delivery):
         """Output that this turn may still write; less than nothing when it wrote more."""
         return self._left
 
-    def begin_turn(self, long long output_max):
+    def begin_turn(self, long long output_max, long long now_ns=0):
         """Allow `output_max` bytes of output until `run` answers TURN_OVER."""
+        self._now_ns = now_ns
         self._left = output_max
         self._receivers_max = delivery.RECEIVERS_MAX
         self._part_max = delivery.PART_MAX
@@ -210,6 +217,7 @@ cdef class CompiledDataPlane(Delivery):
         cdef Py_ssize_t subject_size = 0
         cdef bint with_headers = False
         cdef CompiledPlan plan = None
+        cdef CompiledPlan taken
         cdef Receivers *receivers = NULL
         # the control line of the message before, if the next may well be the same
         cdef const char *line = NULL
@@ -348,7 +356,7 @@ cdef class CompiledDataPlane(Delivery):
                 or receivers.refuses
                 or receivers.asks != NULL
                 or (not canonical and op.headers == 0)
-                or (op.reply_size and source.no_responders)
+                or (op.reply_size and (source.no_responders or receivers.tracks))
             ):
                 if tail_count:
                     self._fan_out(source, receivers, subject, subject_size, tails, tail_count, with_headers)
@@ -356,11 +364,20 @@ cdef class CompiledDataPlane(Delivery):
                     if self.exhausted or source._unfinished is not None:
                         stop = EXHAUSTED
                         break
+                taken = plan
+                if receivers.refuses and source.outbox.responses is not None:
+                    found = self._response(source, plan, op.subject, op.subject_size)
+                    if found == NULL:
+                        source.missed = sublist.found_nodes()
+                        source.missed_subject = PyBytes_FromStringAndSize(op.subject, op.subject_size)
+                        stop = MISS
+                        break
+                    taken = <CompiledPlan> found
                 message.subject, message.subject_size = op.subject, op.subject_size
                 message.line, message.line_size = op.tail, op.body - op.tail
                 message.body, message.body_size = op.body, op.payload + 2
                 message.headers = -1 if canonical else op.headers
-                self._publish(source, receivers, &message, op.reply, op.reply_size)
+                self._publish(source, taken.receivers, &message, op.reply, op.reply_size)
                 if source.stepping:
                     source.stepped = PyBytes_FromStringAndSize(p, stride)
                     stop = STEPPED
@@ -405,6 +422,20 @@ cdef class CompiledDataPlane(Delivery):
             return NEED_DATA
         source._need = 1
         return stop
+
+    cdef PyObject *_response(
+        self, Source source, CompiledPlan refusal, const char *text, Py_ssize_t size
+    ) except? NULL:
+        """What becomes of a publish that is refused, to a subject where it may be a response; NULL: a miss."""
+        cdef object responses = source.outbox.responses
+        cdef bytes subject = PyBytes_FromStringAndSize(text, size)
+        cdef PyObject *found
+        if not responses.permit(subject, self._now_ns):
+            return <PyObject *> refusal
+        found = source.table.look_up_response(text, size)
+        if found != NULL and not (<CompiledPlan> found).receivers.refuses:
+            responses.use(subject)
+        return found
 
     cdef int _complete(self, Source source, const char *p, Py_ssize_t need) except -1:
         """The operation at `p` in `own` has `need` bytes: bring as many of them as there are from the chunk."""
@@ -584,6 +615,8 @@ cdef class CompiledDataPlane(Delivery):
         if p[size - 2] != c"\r" or p[size - 1] != c"\n":
             return _violate(source, unknown_operation())
         plan = source.table.look_up_text(found[0].data, found[0].size)
+        if plan != NULL and (<CompiledPlan> plan).receivers.refuses and source.outbox.responses is not None:
+            plan = self._response(source, <CompiledPlan> plan, found[0].data, found[0].size)
         if plan == NULL:
             _put_back(source, p, in_own)
             source.missed = source.table.sublist.found_nodes()

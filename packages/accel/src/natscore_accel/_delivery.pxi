@@ -19,6 +19,8 @@ cdef struct Message:
     Py_ssize_t headers        # their size; -1 or 0: none
     PyObject *own             # the outbox that does not get it, which its source keeps alive; NULL: everybody may
     bint is_posted            # by the control plane, in any account
+    const char *reply         # if it is to be noted
+    Py_ssize_t reply_size     # 0: it is not, or there is none
     Block *block              # holds the body, or NULL: it is the source's
     const char *bare_line     # for receivers that take no headers, made when needed
     Py_ssize_t bare_line_size
@@ -140,6 +142,7 @@ cdef class Delivery:
     cdef uint64_t _state          # of the generator, while drawn from
     cdef bint _drawing
     cdef long long _left          # output that this turn may still write
+    cdef long long _now_ns        # of this turn
     cdef Py_ssize_t _receivers_max
     cdef Py_ssize_t _part_max
     cdef Scratch _head
@@ -525,6 +528,7 @@ cdef class Delivery:
         to += message.line_size
         memcpy(to, reply, <size_t> reply_size)
         parts.reply, parts.reply_size = to, reply_size
+        parts.message.reply = to
         parts.part = max(<Py_ssize_t> 1, min(self._receivers_max, self._part_max // message.body_size))
         plan.refs += 1
         parts.receivers = plan
@@ -699,6 +703,7 @@ cdef class Delivery:
         """Give one message to those whom a plan names, and take what it cost off the turn."""
         cdef long long cost = SINGLE_COST, asked = 0, delivered = 0
         cdef Py_ssize_t number, ready = PyList_GET_SIZE(self.ready)
+        message.reply, message.reply_size = reply, reply_size if plan.tracks else 0
         try:
             cost += plan.overhead
             if plan.fanout > self._receivers_max or plan.fanout * message.body_size > self._part_max:
@@ -711,6 +716,8 @@ cdef class Delivery:
                 for number in range(plan.group_count):
                     delivered += self._deliver_to_one(source, &plan.groups[number], message, &asked)
                 cost += DELIVERY_COST * asked + delivered * (SINGLE_COST + message.body_size)
+                if message.reply_size:
+                    cost += delivered * RULE_COST
                 cost += self._conclude(source, plan, message, reply, reply_size, delivered > 0)
         finally:
             release_message(message)
@@ -819,6 +826,8 @@ cdef class Delivery:
         outbox.volume += body_size - 2
         if outbox.blocked:
             self.strained.append(outbox)
+        if message.reply_size and outbox.responses is not None:
+            outbox.responses.note(PyBytes_FromStringAndSize(message.reply, message.reply_size), self._now_ns)
         one.delivered += 1
         if one.delivered == one._max:
             one.live = False

@@ -280,6 +280,7 @@ cdef struct Receivers:
     bint refuses
     PyObject *asks            # a tuple of sids, or NULL: nothing is asked of the server itself
     Receivers *inland         # the same without those who get it through a stream import; NULL: there are none
+    bint tracks
 
 
 cdef Receivers *receivers_of(object plan) except NULL:
@@ -306,6 +307,7 @@ cdef Receivers *receivers_of(object plan) except NULL:
             made.asks = <PyObject *> asks
         if plan.inland is not None:
             made.inland = receivers_of(plan.inland)
+        made.tracks = plan.tracks
         for row in renamed:
             local += row.receivers
         made.published_count = published
@@ -1170,6 +1172,17 @@ cdef class SubjectTable:
         watched = (<CompiledPlan> found).watches(epoch)
         self._keep(hashed, subject, size, found, watched)
         return found
+
+    cdef PyObject *look_up_response(self, const char *subject, Py_ssize_t size) except? NULL:
+        """The same for a subject that is refused, for somebody who has leave. Reserved ones stay refused."""
+        if self._is_reserved(subject, size):
+            return <PyObject *> self._refusal
+        self.sublist.match_text(subject, size)
+        return self.sublist.plan_of_found(subject, size)
+
+    cdef object responses(self, permission, responses_max):
+        """The record of somebody who may answer where this table refuses."""
+        return Responses(permission, responses_max, self._allow, self._deny)
 
     cdef bint _refuses(self, const char *subject, Py_ssize_t size) except -1:
         return (

@@ -20,7 +20,7 @@ from natscore.values import value
 
 if TYPE_CHECKING:
     from natscore.account.permissions import Permissions
-    from natscore.events import Address, Instant
+    from natscore.events import Address, Certificate, Instant
     from natscore.options import Options
     from natscore.wire.connect import ConnectOptions
 
@@ -66,14 +66,19 @@ class Login:
     said: ConnectOptions
     nonce: bytes = field(repr=False)
     connection_type: ConnectionType = ConnectionType.STANDARD
+    certificate: Certificate | None = None  # that the client showed, verified; None: none, or no TLS
 
 
 @value
 class Accept:
-    """The client is who it says; it belongs to this account, and may do what its permissions allow."""
+    """The client is who it says; it belongs to this account, and may do what its permissions allow.
+
+    `user` is its name where something else than CONNECT said it, a certificate.
+    """
 
     account: str = GLOBAL_ACCOUNT
     permissions: Permissions = EVERYTHING
+    user: str = ""
 
 
 @value
@@ -115,10 +120,12 @@ class Authenticator(Protocol):
 
     @property
     def admits_anonymous(self) -> bool:
-        """Whether a client that names nobody becomes some user, also without CONNECT (sections 1.1 and 16.1).
+        """Whether a client that names nobody becomes some user, also without CONNECT (16.1)."""
+        ...
 
-        Then INFO does not ask for a login.
-        """
+    @property
+    def announces_login(self) -> bool:
+        """Whether INFO says that a login is required."""
         ...
 
     def authenticate(self, login: Login) -> Verdict: ...
@@ -130,6 +137,7 @@ class Everybody:
     requires_login = False
     checks_signatures = False
     admits_anonymous = False
+    announces_login = False
 
     def authenticate(self, login: Login) -> Verdict:
         return _INTO_THE_GLOBAL_ACCOUNT
@@ -141,6 +149,7 @@ class SingleUser:
     requires_login = True
     checks_signatures = False
     admits_anonymous = False
+    announces_login = True
 
     def __init__(self, user: str, password: str) -> None:
         self._user = user.encode("utf-8", "surrogateescape")
@@ -159,6 +168,7 @@ class SingleToken:
     requires_login = True
     checks_signatures = False
     admits_anonymous = False
+    announces_login = True
 
     def __init__(self, token: str) -> None:
         self._token = token.encode("utf-8", "surrogateescape")

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from natscore.errors import Violation
     from natscore.events import ConnectionId
     from natscore.plane import Asked, Filter
+    from natscore.responses import Responses
     from natscore.sublist import Node, SubjectTable
 
 __all__ = ["LARGE_PAYLOAD", "Outbox", "Shadow", "Source", "Subscription"]
@@ -50,6 +51,7 @@ class Outbox:
         "open",
         "queue",
         "ready",
+        "responses",
         "size",
         "volume",
     )
@@ -67,6 +69,7 @@ class Outbox:
         self.headers = False  # this connection takes HMSG
         self.messages = 0  # messages delivered
         self.volume = 0  # header and payload bytes delivered
+        self.responses: Responses | None = None  # where it may answer what it gets
 
     def write(self, data: bytes) -> None:
         """Append bytes that the control plane decided on."""

@@ -28,6 +28,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, TypeGuard
 
+from natscore.account.permissions import RESPONSES_MAX
 from natscore.cells import LARGE_PAYLOAD, Outbox, Shadow, Source, Subscription
 from natscore.delivery import Delivery
 from natscore.errors import (
@@ -40,13 +41,14 @@ from natscore.errors import (
 )
 from natscore.plan import Plan, refusal
 from natscore.plane import CLIENT_RESERVED, DataPlane, Stop
-from natscore.sublist import Node, SubjectTable, Sublist
+from natscore.sublist import SubjectTable, Sublist, are_own
 from natscore.turn import SINGLE_COST, STEP_COST
 from natscore.wire.lines import BLANKS, BLANKS_AND_CR, DIGITS, HPUB, PUB, SUBSCRIPTION
 from natscore.wire.ops import CLIENT_OPS, OP_LENGTH_MAX, OP_PREFIXES, Follows, op_name
 
 if TYPE_CHECKING:
     from natscore import plane
+    from natscore.account.permissions import ResponsePermission
     from natscore.entropy import Xorshift64
     from natscore.events import ConnectionId
 
@@ -81,11 +83,18 @@ class PureDataPlane(Delivery):
         assert isinstance(table, SubjectTable)
         return Source(cid, outbox, table, max_control_line, max_payload)
 
-    def bind(self, source: plane.Source, table: plane.SubjectTable) -> None:
+    def bind(
+        self,
+        source: plane.Source,
+        table: plane.SubjectTable,
+        responses: ResponsePermission | None = None,
+        responses_max: int = RESPONSES_MAX,
+    ) -> None:
         """From now on, look the subjects of `source` up in `table`."""
         assert isinstance(source, Source)
         assert isinstance(table, SubjectTable)
         source.table = table
+        source.outbox.responses = table.responses(responses, responses_max) if responses is not None else None
 
     def sublist(self) -> Sublist:
         """The subscriptions of a new account."""
@@ -130,7 +139,7 @@ class PureDataPlane(Delivery):
     ) -> None:
         """Answer a MISS: from now on messages to `subject` that match `nodes` are delivered by `plan`."""
         assert isinstance(table, SubjectTable)
-        assert _are_own(nodes)
+        assert are_own(nodes)
         assert _is_own(plan)
         table.sublist.install(nodes, plan, subject)
 
@@ -262,7 +271,7 @@ class PureDataPlane(Delivery):
                 or plan.refuses
                 or plan.asks
                 or (headers_here and header_size == 0)
-                or (reply is not None and source.no_responders)
+                or (reply is not None and (source.no_responders or plan.tracks))
             ):
                 if tails:
                     left -= self.fan_out(source, plan, subject, tails, volume, with_headers)
@@ -270,9 +279,14 @@ class PureDataPlane(Delivery):
                     if self.exhausted or source.unfinished is not None:
                         stop = Stop.EXHAUSTED
                         break
+                found = self.response_plan(source, subject, plan) if plan.refuses else plan
+                if isinstance(found, tuple):
+                    source.missed, source.missed_subject = found, given
+                    stop = Stop.MISS
+                    break
                 left -= self.publish(
                     source,
-                    plan,
+                    found,
                     subject,
                     reply[:-1] if reply else b"",
                     buffer[match.start(2) : body],
@@ -445,6 +459,8 @@ class PureDataPlane(Delivery):
         subject = words[0]
         reply = words[1] if len(words) == sizes + 2 else b""
         found = source.table.look_up(subject)
+        if isinstance(found, Plan) and found.refuses:
+            found = self.response_plan(source, subject, found)
         if isinstance(found, tuple):
             source.position = position
             source.missed, source.missed_subject = found, subject
@@ -468,11 +484,6 @@ def _needed(size: int, position: int, end: int) -> int:
 def _violate(source: Source, violation: Violation) -> Stop:
     source.violation = violation
     return Stop.VIOLATION
-
-
-def _are_own(nodes: tuple[plane.Node[plane.Subscription], ...]) -> TypeGuard[tuple[Node, ...]]:
-    """Whether all nodes are of this plane."""
-    return all(isinstance(node, Node) for node in nodes)
 
 
 def _is_own(plan: Plan[plane.Subscription]) -> TypeGuard[Plan[Subscription]]:

@@ -20,10 +20,19 @@ from typing import TYPE_CHECKING, Final
 
 from natscore.cells import LARGE_PAYLOAD, Source
 from natscore.errors import invalid_publish_subject, publish_denied, reply_denied
+from natscore.message import Division, Message
 from natscore.plane import Asked, Stop
 from natscore.subject import is_valid_literal
 from natscore.sublist import SubjectTable
-from natscore.turn import DELIVERY_COST, PART_MAX, READY_COST, RECEIVERS_MAX, SINGLE_COST, STEP_COST
+from natscore.turn import (
+    DELIVERY_COST,
+    PART_MAX,
+    READY_COST,
+    RECEIVERS_MAX,
+    RULE_COST,
+    SINGLE_COST,
+    STEP_COST,
+)
 from natscore.wire.headers import no_responders, strip_headers
 
 if TYPE_CHECKING:
@@ -35,53 +44,11 @@ if TYPE_CHECKING:
     from natscore.errors import Violation
     from natscore.events import ConnectionId
     from natscore.plan import Group, Plan
+    from natscore.sublist import Node
 
 __all__ = ["DENIED_MAX", "Delivery"]
 
 DENIED_MAX: Final = 32  # refused publishes that are reported between two settles
-
-
-class _Division:
-    """A run of messages being divided among a queue group."""
-
-    __slots__ = ("members", "n", "shares", "tries")
-
-    def __init__(self, members: tuple[Subscription, ...]) -> None:
-        self.members: tuple[Subscription, ...] | list[Subscription] = members
-        self.n = self.tries = len(members)  # who may be drawn, and how many are asked then
-        self.shares: dict[Subscription, list[bytes]] = {}
-
-    def leave(self, at: int) -> None:
-        """One candidate has got all that it wanted."""
-        members = self.members
-        if isinstance(members, tuple):
-            self.members = members = list(members)
-        del members[at]
-        self.n = self.tries = len(members)
-
-
-class _Message:
-    """One message on its way to receivers that may not all take its headers."""
-
-    __slots__ = ("_bare", "body", "header_size", "is_posted", "line", "own", "with_headers")
-
-    def __init__(
-        self, line: bytes, body: bytes, header_size: int, own: Outbox | None, *, is_posted: bool = False
-    ) -> None:
-        self.line = line
-        self.body = body
-        self.header_size = header_size
-        self.with_headers = header_size > 0
-        self.own = own  # who does not get it; None: everybody may
-        self.is_posted = is_posted  # by the control plane, in any account
-        self._bare: tuple[bytes, bytes] | None = None
-
-    def bare(self) -> tuple[bytes, bytes]:
-        """Line and body without headers, made once, so that receivers share a large payload."""
-        if self._bare is None:
-            size, _, rest = strip_headers(self.line + self.body).partition(b"\r\n")
-            self._bare = (size + b"\r\n", rest)
-        return self._bare
 
 
 class Delivery:
@@ -94,15 +61,16 @@ class Delivery:
         self.denied: list[tuple[ConnectionId, bytes, bytes]] = []
         self._choices = choices
         self._left = 0  # output that this turn may still write
+        self._now_ns = 0  # of this turn
 
     @property
     def left(self) -> int:
         """Output that this turn may still write; less than nothing when it wrote more."""
         return self._left
 
-    def begin_turn(self, output_max: int) -> None:
+    def begin_turn(self, output_max: int, now_ns: int = 0) -> None:
         """Allow `output_max` bytes of output until `run` answers TURN_OVER."""
-        self._left = output_max
+        self._left, self._now_ns = output_max, now_ns
 
     def spend(self, cost: int) -> bool:
         """Count work of the control plane as if it were `cost` bytes of output. Is anything left?"""
@@ -119,6 +87,8 @@ class Delivery:
         with_headers: bool,
     ) -> int:
         """Hand a run of messages to every receiver of a plan in which no two share an outbox.
+
+        None of them asks for an answer, if that is to be noted.
 
         Answers what it cost the turn beside what each message weighs: who had nothing to write before.
         """
@@ -234,7 +204,7 @@ class Delivery:
         max is no candidate for the next, as in the plan that follows the settle.
         """
         pick = self._choices.pick
-        rows = [_Division(group.members) for group in plan.groups]
+        rows = [Division(group.members) for group in plan.groups]
         for tail, row in product(tails, rows):
             members = row.members
             n = row.n
@@ -275,6 +245,21 @@ class Delivery:
             subscription.live = False
             self.exhausted.append(subscription)
 
+    def response_plan(
+        self, source: Source, subject: bytes, refusal: Plan[Subscription]
+    ) -> Plan[Subscription] | tuple[Node, ...]:
+        """What becomes of a publish that is refused, for it may be a response.
+
+        It counts as one once its plan is there: it is published then, or denied for another reason.
+        """
+        responses = source.outbox.responses
+        if responses is None or not responses.permit(subject, self._now_ns):
+            return refusal
+        found = source.table.look_up_response(subject)
+        if not isinstance(found, tuple) and not found.refuses:
+            responses.use(subject)
+        return found
+
     def publish(
         self,
         source: Source,
@@ -309,7 +294,7 @@ class Delivery:
         if header_size == 0:  # no header after all: MSG for everybody
             line, _, _ = strip_headers(line + body).partition(b"\r\n")
             line += b"\r\n"
-        message = _Message(line, body, header_size, None if source.echo else own)
+        message = Message(line, body, header_size, None if source.echo else own)
         return self._send(source, plan, subject, reply, message)
 
     def post(
@@ -334,7 +319,7 @@ class Delivery:
         line = b"%d %d\r\n" % (len(headers), size) if headers else b"%d\r\n" % size
         if reply:
             line = reply + b" " + line
-        message = _Message(line, headers + payload + b"\r\n", len(headers), None, is_posted=True)
+        message = Message(line, headers + payload + b"\r\n", len(headers), None, is_posted=True)
         source.delivered = False
         if not plan.refuses:
             self._left -= self._send(source, plan.inland or plan, subject, reply, message)
@@ -350,11 +335,12 @@ class Delivery:
         self._left -= cost + READY_COST * (len(self.ready) - ready)
 
     def _send(
-        self, source: Source, plan: Plan[Subscription], subject: bytes, reply: bytes, message: _Message
+        self, source: Source, plan: Plan[Subscription], subject: bytes, reply: bytes, message: Message
     ) -> int:
         """Give one message to those whom a plan names, and answer what it cost the turn."""
         ready = len(self.ready)
         body = message.body
+        message.reply = reply if plan.tracks else b""
         if plan.fanout > RECEIVERS_MAX or plan.fanout * len(body) > PART_MAX:
             self._begin(source, self._send_parts(source, plan, subject, reply, message))
             return SINGLE_COST + plan.overhead + READY_COST * (len(self.ready) - ready)
@@ -372,6 +358,8 @@ class Delivery:
             delivered += taken
             cost += DELIVERY_COST * asked
         cost += delivered * (SINGLE_COST + len(body))
+        if message.reply:
+            cost += delivered * RULE_COST
         cost += self._conclude(source, plan, subject, reply, message, delivered)
         return cost + READY_COST * (len(self.ready) - ready)
 
@@ -381,7 +369,7 @@ class Delivery:
         plan: Plan[Subscription],
         subject: bytes,
         reply: bytes,
-        message: _Message,
+        message: Message,
         delivered: int,
     ) -> int:
         """Everybody has it who gets it: ask the server itself, or tell that there is nobody."""
@@ -395,7 +383,7 @@ class Delivery:
         return 0
 
     def _send_parts(
-        self, source: Source, plan: Plan[Subscription], subject: bytes, reply: bytes, message: _Message
+        self, source: Source, plan: Plan[Subscription], subject: bytes, reply: bytes, message: Message
     ) -> Iterator[None]:
         """Deliver one message to many receivers, with a stop after each part of them."""
         part = max(1, min(RECEIVERS_MAX, PART_MAX // len(message.body)))
@@ -416,7 +404,7 @@ class Delivery:
         self._conclude(source, plan, subject, reply, message, delivered)
 
     def _deliver_to_one(
-        self, source: Source, group: Group[Subscription], subject: bytes, message: _Message
+        self, source: Source, group: Group[Subscription], subject: bytes, message: Message
     ) -> tuple[bool, int]:
         """Deliver to one member of a group: whether one took it, and how many were asked."""
         members = group.members
@@ -429,7 +417,7 @@ class Delivery:
                 return True, step + 1
         return False, n
 
-    def _deliver(self, source: Source, subscription: Subscription, subject: bytes, message: _Message) -> bool:
+    def _deliver(self, source: Source, subscription: Subscription, subject: bytes, message: Message) -> bool:
         """Append one message for one subscription, if it accepts it."""
         outbox = subscription.outbox
         if not outbox.accepts or not subscription.live or outbox is message.own:
@@ -448,6 +436,8 @@ class Delivery:
         outbox.volume += len(body) - 2
         if outbox.blocked:
             self.strained.append(outbox)
+        if message.reply and outbox.responses is not None:
+            outbox.responses.note(message.reply, self._now_ns)
         subscription.delivered += 1
         if subscription.delivered == subscription.max:
             subscription.live = False

@@ -31,6 +31,7 @@ __all__ = [
     "DialFailed",
     "Event",
     "Instant",
+    "LameDuckRequested",
     "ListenerOpened",
     "PasswordVerified",
     "PeerClosing",
@@ -163,7 +164,8 @@ class WriteBlocked:
     """The kernel refused bytes: `refused` of this outbox stay, and writability is awaited.
 
     Fed directly after the flush that was refused, before any other event.
-    Silence means that everything was written.
+    Silence means that everything was written, or will be: `natscore.plane.HELD_MAX`
+    bytes may wait for a flush while reads are handled.
     """
 
     at: Instant
@@ -234,6 +236,13 @@ class TlsFailed:
 
 
 @keyword_value
+class LameDuckRequested:
+    """Part from every client, gently; the shell has closed the listeners of clients. Answered by ShutDown."""
+
+    at: Instant
+
+
+@keyword_value
 class ShutdownRequested:
     """Close every connection; the shell has closed the listeners."""
 
@@ -254,5 +263,6 @@ Event: TypeAlias = (
     | PasswordVerified
     | TlsEstablished
     | TlsFailed
+    | LameDuckRequested
     | ShutdownRequested
 )

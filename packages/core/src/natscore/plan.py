@@ -90,6 +90,7 @@ class Plan(Generic[S_co]):
         "receivers",
         "refuses",
         "renamed",
+        "tracks",
         "width",
     )
 
@@ -117,9 +118,12 @@ class Plan(Generic[S_co]):
         self.fanout: Final = len(plain) + len(groups)
         # No two receivers share an outbox, so a run of messages may be handed to each receiver in one
         # piece: the order on every connection stays that of publishing.
-        receivers = [subscription.outbox.cid for subscription in plain]
-        receivers += [member.outbox.cid for group in groups for member in group.members]
+        outboxes = [subscription.outbox for subscription in plain]
+        outboxes += [member.outbox for group in groups for member in group.members]
+        receivers = [outbox.cid for outbox in outboxes]
         self.distinct: Final = len(set(receivers)) == len(receivers)
+        # somebody may answer only what it gets: what asks for an answer goes by itself, and is noted
+        self.tracks: Final = any(outbox.responses is not None for outbox in outboxes)
         self.receivers: Final = len(receivers)  # members of groups included
         # how many receivers a turn serves; those beyond it get their messages in turns of their own
         self.width: Final = min(self.fanout, RECEIVERS_MAX)

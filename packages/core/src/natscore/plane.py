@@ -18,16 +18,20 @@ from __future__ import annotations
 import enum
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeVar
 
+from natscore.account.permissions import RESPONSES_MAX
 from natscore.events import ConnectionId
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
+    from natscore.account.permissions import ResponsePermission
     from natscore.errors import Violation
     from natscore.plan import Plan
+    from natscore.responses import Responses
 
 __all__ = [
     "CLIENT_RESERVED",
+    "HELD_MAX",
     "SERVER",
     "Asked",
     "DataPlane",
@@ -47,6 +51,9 @@ CLIENT_RESERVED: Final = (b"_GR_.", b"$NRG.")
 
 SERVER: Final = ConnectionId(0)
 """The connection of the server itself: what its subscriptions match is asked of the control plane."""
+
+HELD_MAX: Final = 16_384
+"""Bytes that a shell may leave in an outbox from one read to the next; what holds more it offers (ADR 15)."""
 
 T_co = TypeVar("T_co", covariant=True)
 S_co = TypeVar("S_co", bound="Subscription", covariant=True)
@@ -111,6 +118,10 @@ class Outbox(Protocol):
     @property
     def volume(self) -> int:
         """Header and payload bytes delivered."""
+
+    @property
+    def responses(self) -> Responses | None:
+        """Where this connection may answer what it gets; None: wherever its rules allow, and nowhere else."""
 
     def write(self, data: bytes) -> None:
         """Append bytes that the control plane decided on."""
@@ -350,8 +361,19 @@ class DataPlane(Protocol):
     ) -> Source:
         """The reading side of a new connection."""
 
-    def bind(self, source: Source, table: SubjectTable) -> None:
-        """From now on, look the subjects of `source` up in `table`."""
+    def bind(
+        self,
+        source: Source,
+        table: SubjectTable,
+        responses: ResponsePermission | None = None,
+        responses_max: int = RESPONSES_MAX,
+    ) -> None:
+        """From now on, look the subjects of `source` up in `table`.
+
+        With `responses`, what its outbox gets may be answered, wherever the table refuses
+        that; so many replies are remembered. What was delivered before may not. Plans know
+        of it: an outbox in which something is subscribed is not bound with other leave.
+        """
 
     def sublist(self) -> Sublist:
         """The subscriptions of a new account."""
@@ -393,8 +415,8 @@ class DataPlane(Protocol):
         Only those to `subject`, if one of the subscriptions has a filter.
         """
 
-    def begin_turn(self, output_max: int) -> None:
-        """Allow `output_max` bytes of output until `run` answers TURN_OVER."""
+    def begin_turn(self, output_max: int, now_ns: int = 0) -> None:
+        """Allow `output_max` bytes of output until `run` answers TURN_OVER. Leave to respond is as of now."""
 
     def spend(self, cost: int) -> bool:
         """Count work of the control plane as if it were `cost` bytes of output. Is anything left?"""

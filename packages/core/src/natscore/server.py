@@ -26,6 +26,7 @@ from natscore.account.accounts import resolved
 from natscore.authentication import authenticator_for
 from natscore.connection import client
 from natscore.connection.context import Context
+from natscore.connection.departure import Departure
 from natscore.connection.entrance import Entrance
 from natscore.connection.lifecycle import Lifecycle
 from natscore.connection.pressure import Pressure
@@ -46,6 +47,7 @@ from natscore.events import (
     ConnectionOpened,
     DeadlineReached,
     DialFailed,
+    LameDuckRequested,
     ListenerOpened,
     PasswordVerified,
     ServerStarted,
@@ -111,13 +113,14 @@ class Server:
         self._facts = facts
         self._events = 0
         self._has_started = False
-        self._context: Context  # this and the next four: from ServerStarted on
+        self._context: Context  # this and the next five: from ServerStarted on
         self._plane: DataPlane
         self._lifecycle: Lifecycle
         self._pressure: Pressure
         self._entrance: Entrance
         self._services: Services
         self._traffic: Traffic
+        self._departure: Departure
         self._refused: set[ConnectionId] = set()  # of a kind that this server does not take
         self._deadlines: Deadlines[tuple[ConnectionId, Timer]] = Deadlines()
         self._continue_asked = False
@@ -133,7 +136,8 @@ class Server:
             DialFailed: self._dial_failed,
             PasswordVerified: self._password_verified,
             **dict.fromkeys((TlsEstablished, TlsFailed), lambda event: self._entrance.answered(event)),
-            ShutdownRequested: self._shutdown_requested,
+            LameDuckRequested: lambda event: self._departure.begin(event),
+            ShutdownRequested: lambda event: self._departure.shut_down(event),
         }
         self._expired: dict[Timer, Callable[[Session], None]] = {
             Timer.LOGIN: self._login_expired,
@@ -164,7 +168,7 @@ class Server:
             raise UsageError(f"{type(event).__name__} happens once, and first")
         context = self._context
         context.at, context.effects = event.at, []
-        self._plane.begin_turn(self.options.turn_output_max)
+        self._plane.begin_turn(self.options.turn_output_max, event.at.monotonic_ns)
         act(event)
         return self._finish(context)
 
@@ -210,15 +214,14 @@ class Server:
         entropy = Entropy(event.seed)
         self._plane = self._make_plane(entropy.choices)
         state = State(options, self._plane, self._accounts)
-        authenticator = self._authenticator
-        asks = authenticator.requires_login and not authenticator.admits_anonymous
-        info = ServerInfo.of(options, event, auth_required=asks)
+        info = ServerInfo.of(options, event, auth_required=self._authenticator.announces_login)
         self._context = Context(options, state, self._authenticator, self._deadlines, entropy, info, event.at)
         self._lifecycle = Lifecycle(self._context, self._settle)
         self._pressure = Pressure(self._context, self._lifecycle, self._settle)
         self._entrance = Entrance(self._context, self._lifecycle)
         self._services = Services(self._context, self._settle)
         self._traffic = Traffic(self._context, self._lifecycle, self._pressure, self._settle)
+        self._departure = Departure(self._context, self._lifecycle, self._entrance)
         self._has_started = True
 
     def _listener_opened(self, event: ListenerOpened) -> None:
@@ -285,6 +288,8 @@ class Server:
                 self._entrance.report_rejected()
             elif timer is Timer.RESPONSES:
                 self._services.expire()
+            elif timer is Timer.LAME_DUCK:
+                self._departure.expired()
             elif (session := self._lifecycle.sessions.get(cid)) is not None:
                 self._guard(session, self._expired[timer])
 
@@ -314,11 +319,6 @@ class Server:
             self._parse(session)
 
         self._guard(session, go_on)
-
-    def _shutdown_requested(self, event: ShutdownRequested) -> None:
-        self._entrance.is_shut = True
-        for session in list(self._lifecycle.sessions.values()):
-            self._lifecycle.end(session, CloseReason.SERVER_SHUTDOWN)
 
     def _login_expired(self, session: Session) -> None:
         self._context.note_of(session, Level.DEBUG, "authentication_timeout")

@@ -313,7 +313,8 @@ class State:
         headers = options.headers and self.options.headers
         connection.outbox.headers = headers
         source = connection.source
-        self.plane.bind(source, connection.table)
+        leave = fact.permissions.responses
+        self.plane.bind(source, connection.table, leave, self.options.responses_max)
         source.awaiting_connect = False
         source.verbose = options.verbose
         source.pedantic = options.pedantic

@@ -26,18 +26,20 @@ client-protocol.md section 21; nats-server 2.14.5, server/sublist.go.
 from __future__ import annotations
 
 import zlib
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias, TypeGuard
 
 from natscore.cells import Subscription
+from natscore.responses import Responses
 from natscore.subject import REST, STAR, has_wildcard
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from natscore import plane
+    from natscore.account.permissions import ResponsePermission
     from natscore.plan import Plan
 
-__all__ = ["Entry", "Node", "SubjectTable", "Sublist"]
+__all__ = ["Entry", "Node", "SubjectTable", "Sublist", "are_own"]
 
 _GENERATION_MAX: Final = 32_768  # lines of the table's young generation; the old one holds as many
 _SUBJECT_MAX: Final = 512  # longer subjects are matched each time, so that the table stays small in bytes too
@@ -293,6 +295,11 @@ class Sublist:
                 del level.children[token]
 
 
+def are_own(nodes: tuple[plane.Node[plane.Subscription], ...]) -> TypeGuard[tuple[Node, ...]]:
+    """Whether all nodes are of the pure plane."""
+    return all(isinstance(node, Node) for node in nodes)
+
+
 def _is_particular(subscription: Subscription) -> bool:
     """Whether what it gets, or as what, depends on the subject of each message."""
     return subscription.filter is not None and subscription.filter.depends_on_subject
@@ -356,14 +363,29 @@ class SubjectTable:
         if self._refuses(subject):
             self._keep(subject, self._refusal)
             return self._refusal.plan
-        sublist = self.sublist
-        nodes = tuple(sublist.match(subject))
-        plan = sublist.plan_of(nodes, subject)
-        if plan is None:
-            return nodes
+        found = self._match(subject)
+        if isinstance(found, tuple):
+            return found
+        plan, sublist = found, self.sublist
         epoch = sublist.epochs[epoch_index(subject.partition(b".")[0])]
         self._keep(subject, plan.entry(epoch, sublist.anywhere))
         return plan
+
+    def look_up_response(self, subject: bytes) -> Plan[Subscription] | tuple[Node, ...]:
+        """The same for a subject that is refused, for somebody who has leave. Reserved ones stay refused.
+
+        Not remembered: it is another subject each time.
+        """
+        return self._refusal.plan if subject.startswith(self._reserved) else self._match(subject)
+
+    def responses(self, permission: ResponsePermission, responses_max: int) -> Responses:
+        """The record of somebody who may answer where this table refuses."""
+        return Responses(permission, responses_max, self._allow, self._deny)
+
+    def _match(self, subject: bytes) -> Plan[Subscription] | tuple[Node, ...]:
+        nodes = tuple(self.sublist.match(subject))
+        plan = self.sublist.plan_of(nodes, subject)
+        return nodes if plan is None else plan
 
     def _refuses(self, subject: bytes) -> bool:
         return (

@@ -12,6 +12,7 @@ processPong, setFirstPingTimer.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from natscore import errors
@@ -106,7 +107,7 @@ def connect(context: Context, session: Session, ops: Ops) -> Iterator[Fact]:
         session.rtt_ns = now - session.opened_ns
     _arm_first_ping(context, session)
     said = decode_connect(document, connection.options)
-    verdict = context.authenticator.authenticate(Login(context.at, connection.remote, said, session.nonce))
+    verdict = context.authenticator.authenticate(_login(context, session, said))
     if isinstance(verdict, Refuse):
         yield from _refuse(context, session, said)
         raise errors.authorization_violation()
@@ -142,14 +143,20 @@ def admit_anonymous(context: Context, session: Session) -> Iterator[Fact]:
     connection = session.connection
     said = connection.options
     authenticator = context.authenticator
-    login = Login(context.at, connection.remote, said, session.nonce)
+    login = _login(context, session, said)
     verdict = authenticator.authenticate(login) if authenticator.admits_anonymous else Refuse()
     if not isinstance(verdict, Accept):
         yield from _refuse(context, session, said)
         raise errors.authorization_violation()
     context.deadlines.cancel((connection.cid, Timer.LOGIN))
     session.phase = Phase.ESTABLISHED
-    yield ClientConnected(connection.cid, verdict.account, said)
+    yield ClientConnected(connection.cid, verdict.account, said, verdict.permissions)
+
+
+def _login(context: Context, session: Session, said: ConnectOptions) -> Login:
+    """What an authenticator may judge by."""
+    certificate = session.tls.peer if session.tls is not None else None
+    return Login(context.at, session.connection.remote, said, session.nonce, certificate=certificate)
 
 
 def _refuse(context: Context, session: Session, said: ConnectOptions) -> Iterator[Fact]:
@@ -162,6 +169,8 @@ def _bind(context: Context, session: Session, verdict: Accept, said: ConnectOpti
     if said.account or said.new_account:  # no field of CONNECT chooses an account
         yield from _refuse(context, session, said)
         raise errors.authorization_violation()
+    if verdict.user:
+        said = replace(said, user=verdict.user)  # as which the log names it
     context.deadlines.cancel((connection.cid, Timer.LOGIN))
     # A repeated CONNECT starts afresh, as in 2.12.10 and later. What was subscribed before the first one,
     # on an open server, stands, but no subscription follows a client into another account.

@@ -14,8 +14,8 @@ from natscore.wire.client_info import detailed_info, plain_info
 from natscore.wire.latency import Status, encode_sample, triggering_headers
 
 if TYPE_CHECKING:
+    from natscore.account.awaited import ExportKey, Response
     from natscore.account.imports import ImportedService
-    from natscore.account.responses import ExportKey, Response
     from natscore.account.settings import ServiceExport
     from natscore.connection.context import Context
     from natscore.connection.session import Session

@@ -24,7 +24,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from natscore.account.responses import Response, Responses
+from natscore.account.awaited import AwaitedResponses, Response
 from natscore.account.settings import ResponseType
 from natscore.connection.latency import Hop, Latency, info_of
 from natscore.connection.session import Timer
@@ -41,8 +41,8 @@ from natscore.wire.latency import Status
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
 
+    from natscore.account.awaited import ExportKey
     from natscore.account.imports import ImportedService
-    from natscore.account.responses import ExportKey
     from natscore.account.settings import ServiceExport
     from natscore.connection.context import Context
     from natscore.connection.session import Session
@@ -77,7 +77,7 @@ class Services:
 
     def __init__(self, context: Context, settle: Callable[[Fact], None]) -> None:
         options = context.options
-        self.responses: Final = Responses(options.account_responses_max, options.export_responses_max)
+        self.responses: Final = AwaitedResponses(options.account_responses_max, options.export_responses_max)
         self.dropped = 0  # messages that would have been one too many for what led to them
         self._context = context
         self._settle = settle

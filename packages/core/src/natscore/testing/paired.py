@@ -19,6 +19,7 @@ from __future__ import annotations
 import weakref
 from typing import TYPE_CHECKING, TypeVar
 
+from natscore.account.permissions import RESPONSES_MAX
 from natscore.entropy import Xorshift64
 from natscore.plan import Group, Plan, Renamed
 from natscore.plane import Stop
@@ -38,6 +39,7 @@ from natscore.testing.pairs import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from natscore.account.permissions import ResponsePermission
     from natscore.events import ConnectionId
     from natscore.plane import (
         DataPlane,
@@ -130,12 +132,18 @@ class PairedDataPlane:
             self._second.source(cid, outbox.second, table.second, max_control_line, max_payload),
         )
 
-    def bind(self, source: Source, table: SubjectTable) -> None:
+    def bind(
+        self,
+        source: Source,
+        table: SubjectTable,
+        responses: ResponsePermission | None = None,
+        responses_max: int = RESPONSES_MAX,
+    ) -> None:
         """From now on, look subjects up in `table`."""
         assert isinstance(source, PairedSource)
         assert isinstance(table, PairedTable)
-        self._first.bind(source.first, table.first)
-        self._second.bind(source.second, table.second)
+        self._first.bind(source.first, table.first, responses, responses_max)
+        self._second.bind(source.second, table.second, responses, responses_max)
 
     def sublist(self) -> PairedSublist:
         """The subscriptions of a new account."""
@@ -201,10 +209,10 @@ class PairedDataPlane:
             table.second, tuple(node.second for node in own), _half(plan, _second_of), subject
         )
 
-    def begin_turn(self, output_max: int) -> None:
+    def begin_turn(self, output_max: int, now_ns: int = 0) -> None:
         """Allow `output_max` bytes of output."""
-        self._first.begin_turn(output_max)
-        self._second.begin_turn(output_max)
+        self._first.begin_turn(output_max, now_ns)
+        self._second.begin_turn(output_max, now_ns)
 
     def spend(self, cost: int) -> bool:
         """Count work of the control plane."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         Sublist,
         Subscription,
     )
+    from natscore.responses import Responses
 
 __all__ = [
     "PairedNode",
@@ -127,6 +128,11 @@ class PairedOutbox:
     def __str__(self) -> str:
         return f"outbox of connection {self.cid}"
 
+    @property
+    def responses(self) -> Responses | None:
+        """Where the first may answer what it gets; the second may there too."""
+        return agree(self, "responses", self.first.responses, self.second.responses)
+
     def write(self, data: bytes) -> None:
         """Append to both."""
         self.first.write(data)
@@ -180,6 +186,7 @@ class PairedOutbox:
         if counters != others:
             self._compare_new_bytes()
         agree(self, "appended, size, messages, volume, ready", counters, others)
+        agree(self, "how many may be answered", _awaited(first), _awaited(second))
         if first.appended != self._compared:
             self._compare_new_bytes()
             self._compared = first.appended
@@ -193,6 +200,7 @@ class PairedOutbox:
             (self.first.open, self.first.accepts, self.first.blocked, self.first.headers),
             (self.second.open, self.second.accepts, self.second.blocked, self.second.headers),
         )  # fmt: skip
+        agree(self, "responses", self.first.responses, self.second.responses)
         self.tail_blocks(self.first.size)
         self._compare_subscriptions(len(self.subscriptions))
 
@@ -208,6 +216,10 @@ class PairedOutbox:
         for _ in range(min(most, len(subscriptions))):
             self._looked = (self._looked + 1) % len(subscriptions)
             subscriptions[self._looked].compare()
+
+
+def _awaited(outbox: Outbox) -> tuple[int, int, int] | None:
+    return outbox.responses.summary if outbox.responses is not None else None
 
 
 class PairedSubscription:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from natscore.account.settings import ServiceExport
 
-__all__ = ["ExportKey", "Response", "Responses"]
+__all__ = ["AwaitedResponses", "ExportKey", "Response"]
 
 ExportKey: TypeAlias = tuple[str, bytes]
 """Account and subject: which export."""
@@ -66,7 +66,7 @@ class Response:
         self.is_open = True
 
 
-class Responses:
+class AwaitedResponses:
     """All responses that a server awaits.
 
     Args:

@@ -1,0 +1,124 @@
+"""Who may log in, and what says so to the server.
+
+`Logins` is what file and flags come to. A plain single user, a plain token and an
+open server need nothing but the core, which makes its authenticator from the
+options. Lists of users, NKeys and hashed passwords need the security package: it
+is imported here, when a configuration asks for it, and named where it is missing.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from natscore.account.anonymous import Anonymous, LoginSettings, anonymous
+from natscore_cli.arguments import StartRefused
+from natscore_cli.redaction import escaped
+
+if TYPE_CHECKING:
+    from natscore.authentication import Authenticator
+    from natscore.effects import VerifyPassword
+    from natscore_cli.conf.users import FileUser
+    from natscore_security.performers import PasswordPerformer
+    from natscore_tcp.contract import Performer, Shell
+
+__all__ = ["Logins", "is_hash", "password_performer"]
+
+_BCRYPT: Final = re.compile(r"\$2[abxy]\$\d{2}\$")
+
+
+def is_hash(secret: str) -> bool:
+    """Whether a configured password or token is a bcrypt hash (client-protocol.md section 16.2)."""
+    return _BCRYPT.match(secret) is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Logins:
+    """Who may log in. `users` exclude a single user and a token."""
+
+    users: tuple[FileUser, ...] = ()
+    user: str = ""
+    password: str = field(default="", repr=False)
+    token: str = field(default="", repr=False)
+    no_auth_user: str = ""
+    maps_certificates: bool = False
+    settings: LoginSettings = field(default_factory=LoginSettings)
+
+    @property
+    def anonymous(self) -> Anonymous:
+        """What becomes of a client that does not say who it is."""
+        if not (self.users or self.user or self.token):
+            return Anonymous.IN_GLOBAL_ACCOUNT
+        return anonymous(self.settings)
+
+    @property
+    def needs_security(self) -> str:
+        """What cannot be done without the security package; empty: nothing."""
+        if self.users:
+            return "a list of users"
+        hashed = [name for name, secret in (("password", self.password), ("token", self.token))
+                  if is_hash(secret)]  # fmt: skip
+        return f"a hashed {hashed[0]}" if hashed else ""
+
+    @property
+    def plain_passwords(self) -> bool:
+        """Whether a password or token stands readable in the configuration."""
+        secrets = (self.password, self.token, *(user.password for user in self.users))
+        return any(secret and not is_hash(secret) for secret in secrets)
+
+    def authenticator(self) -> Authenticator | None:
+        """Who decides about logins; None: the core, by its options. Raises StartRefused."""
+        wanted = self.needs_security
+        if not wanted:
+            return None
+        try:
+            from natscore_security.authenticator import ConfiguredUsers
+            from natscore_security.errors import UsersError
+            from natscore_security.users import NkeyUser, User
+        except ImportError as error:
+            raise StartRefused(
+                f"{wanted} needs the package natscore-security, and {error.name} is not installed: "
+                "pip install natscore[security]"
+            ) from error
+
+        def made(one: FileUser) -> User | NkeyUser:
+            account, permissions, types = one.account, one.permissions, one.connection_types
+            if one.nkey:
+                return NkeyUser(one.nkey, account=account, permissions=permissions, connection_types=types)
+            return User(
+                one.name, one.password, account=account, permissions=permissions, connection_types=types
+            )
+
+        try:
+            users = [made(one) for one in self.users]
+            if self.user:
+                users.append(User(self.user, self.password))
+            return ConfiguredUsers(
+                users,
+                token=self.token,
+                no_auth_user=self.no_auth_user,
+                invents_user=self.anonymous is Anonymous.AS_INVENTED_USER,
+                maps_certificates=self.maps_certificates,
+            )
+        except UsersError as error:
+            raise StartRefused(escaped(str(error))) from error
+
+
+def password_performer(patience_ns: int) -> Performer:
+    """Compares passwords with hashes for a runtime; `patience_ns` is the time that a login may take.
+
+    What it needs is loaded when the first one is to be compared: only an authenticator of the
+    security package asks.
+    """
+    made: PasswordPerformer | None = None
+
+    async def perform(effect: VerifyPassword, shell: Shell) -> None:
+        nonlocal made
+        if made is None:
+            from natscore_security.performers import PasswordPerformer
+
+            made = PasswordPerformer(patience_ns=patience_ns)
+        await made(effect, shell)
+
+    return perform
