@@ -113,7 +113,6 @@ def test_a_stopping_signal_ends_a_server_in_order(backend: str, number: signal.S
 @pytest.mark.parametrize(
     ("number", "name", "answer"),
     [
-        (signal.SIGHUP, "hangup", "[WRN] reloading the configuration is not supported yet"),
         (signal.SIGUSR1, "user defined signal 1", "[INF] File log re-open ignored, not a file logger"),
     ],
     ids=str,

@@ -37,7 +37,8 @@ PACKAGES: Final = {
 """Each package, and the other ones it may import. Nobody imports the command."""
 
 SEES_THE_CORE: Final = {
-    *("natscore_security.authenticator", "natscore_security.certificates", "natscore_security.performers"),
+    *("natscore_security.authenticator", "natscore_security.authenticators"),
+    *("natscore_security.certificates", "natscore_security.performers"),
 }
 """Of the security package, which is useful without a server, what needs one."""
 
@@ -52,17 +53,18 @@ COMPILED: Final = {"cpython", "cython", "libc"}
 
 LAYERS: Final = (
     ("values",),
-    ("deadlines", "entropy", "errors", "events", "identity", "subject", "turn", "version"),
+    ("deadlines", "entropy", "errors", "identity", "subject", "turn", "version"),
     ("destinations",),
     ("transform",),
     ("account",),
-    ("effects", "holdings", "options", "wire"),
+    ("effects", "events", "holdings", "options", "wire"),
     ("facts",),
     # The live objects of the hot path: subscriptions point at plans, plans at cells, cells at subscriptions.
     ("cells", "delivery", "message", "plan", "plane", "responses", "sublist"),
     ("dataplane",),
     ("state",),
     ("authentication", "explain"),
+    ("reload",),
     ("connection",),
     ("topology",),
     ("server",),

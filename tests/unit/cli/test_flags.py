@@ -62,7 +62,7 @@ def test_every_limit_of_the_options_has_a_flag() -> None:
     not_by_its_own_name = {"headers", "fast_producer_stall"}
     not_for_operators = {"turn_output_max", "responses_max"}  # bounds that tests and embedders move
     follows_from_others = {"note_level"}  # -D and -V
-    only_in_a_file = {"accounts", "lame_duck_duration_ns", "lame_duck_grace_period_ns"}
+    only_in_a_file = {"accounts", "users", "lame_duck_duration_ns", "lame_duck_grace_period_ns"}
 
     assert {field.name for field in fields(Options)} - reachable == (
         not_by_its_own_name | not_for_operators | follows_from_others | only_in_a_file

@@ -94,7 +94,7 @@ def test_who_has_no_users_lets_everybody_in_whatever_block_there_is() -> None:
 def test_what_to_install_is_said_where_the_security_package_is_missing(
     logins: Logins, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "natscore_security.authenticator", None)
+    monkeypatch.setitem(sys.modules, "natscore_security.authenticators", None)
 
     with pytest.raises(StartRefused) as caught:
         logins.authenticator()
@@ -149,7 +149,7 @@ class Shell:
 @pytest.mark.parametrize(("password", "matches"), [(b"pw", True), (b"x", False)])
 async def test_passwords_are_compared_by_the_security_package(password: bytes, matches: bool) -> None:
     shell: Any = Shell()
-    perform = password_performer(10**9)
+    perform = password_performer(lambda: 10**9)
 
     await perform(VerifyPassword(AttemptId(1), ConnectionId(5), password, HASHED.encode()), shell)
 

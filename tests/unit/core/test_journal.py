@@ -26,6 +26,7 @@ from natscore.events import (
     Instant,
     LameDuckRequested,
     ListenerOpened,
+    OptionsReloaded,
     PasswordVerified,
     PeerClosing,
     ServerStarted,
@@ -76,6 +77,7 @@ EVENTS: Final[list[Event]] = [
         ),
     ),
     TlsFailed(at=AT, cid=CID, error="EOF"),
+    OptionsReloaded(at=AT, options=Options(user="u", tls=TlsOptions(verify=True))),
     LameDuckRequested(at=AT),
     ShutdownRequested(at=AT),
 ]  # fmt: skip

@@ -687,6 +687,18 @@ cdef class Sublist:
         if node.plain.count == 0 and node.queues == NULL:
             self._remove_node(node)
 
+    def restrict(self, Subscription subscription not None, rule):
+        """Give a member another filter. It keeps its place."""
+        cdef NodeData *node
+        if subscription._place != IN_NODE:
+            raise ValueError("a subscription that is not there is not restricted")
+        node = <NodeData *> subscription._at
+        if subscription.filter != rule:
+            self._void(node)
+            node.particular -= is_particular(subscription)
+            subscription.filter = rule
+            node.particular += is_particular(subscription)
+
     cdef NodeData *_new_node(self, const char *text, Py_ssize_t size, bint pattern) except NULL:
         cdef NodeData *node
         cdef int kind = 1 if pattern else 0

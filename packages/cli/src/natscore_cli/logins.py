@@ -13,17 +13,23 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from natscore.account.anonymous import Anonymous, LoginSettings, anonymous
+from natscore.account.users import UserSettings, UsersSettings
+from natscore.authentication import authenticator_for
+from natscore.errors import ConfigError
+from natscore.options import Options
 from natscore_cli.arguments import StartRefused
 from natscore_cli.redaction import escaped
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from natscore.authentication import Authenticator
     from natscore.effects import VerifyPassword
     from natscore_cli.conf.users import FileUser
     from natscore_security.performers import PasswordPerformer
     from natscore_tcp.contract import Performer, Shell
 
-__all__ = ["Logins", "is_hash", "password_performer"]
+__all__ = ["Logins", "authenticators", "is_hash", "password_performer"]
 
 _BCRYPT: Final = re.compile(r"\$2[abxy]\$\d{2}\$")
 
@@ -62,6 +68,28 @@ class Logins:
         return f"a hashed {hashed[0]}" if hashed else ""
 
     @property
+    def configured(self) -> UsersSettings:
+        """The users, as the options of a server have them."""
+        return UsersSettings(
+            users=tuple(
+                UserSettings(
+                    name=one.name,
+                    password=one.password,
+                    nkey=one.nkey,
+                    account=one.account,
+                    permissions=one.permissions,
+                    connection_types=(
+                        None if one.connection_types is None else tuple(sorted(one.connection_types))
+                    ),
+                )
+                for one in self.users
+            ),
+            no_auth_user=self.no_auth_user,
+            invents_user=self.anonymous is Anonymous.AS_INVENTED_USER,
+            maps_certificates=self.maps_certificates,
+        )
+
+    @property
     def plain_passwords(self) -> bool:
         """Whether a password or token stands readable in the configuration."""
         secrets = (self.password, self.token, *(user.password for user in self.users))
@@ -69,44 +97,37 @@ class Logins:
 
     def authenticator(self) -> Authenticator | None:
         """Who decides about logins; None: the core, by its options. Raises StartRefused."""
-        wanted = self.needs_security
-        if not wanted:
+        if not self.needs_security:
             return None
         try:
-            from natscore_security.authenticator import ConfiguredUsers
-            from natscore_security.errors import UsersError
-            from natscore_security.users import NkeyUser, User
-        except ImportError as error:
-            raise StartRefused(
-                f"{wanted} needs the package natscore-security, and {error.name} is not installed: "
-                "pip install natscore[security]"
-            ) from error
-
-        def made(one: FileUser) -> User | NkeyUser:
-            account, permissions, types = one.account, one.permissions, one.connection_types
-            if one.nkey:
-                return NkeyUser(one.nkey, account=account, permissions=permissions, connection_types=types)
-            return User(
-                one.name, one.password, account=account, permissions=permissions, connection_types=types
+            return authenticators(
+                Options(user=self.user, password=self.password, token=self.token, users=self.configured)
             )
-
-        try:
-            users = [made(one) for one in self.users]
-            if self.user:
-                users.append(User(self.user, self.password))
-            return ConfiguredUsers(
-                users,
-                token=self.token,
-                no_auth_user=self.no_auth_user,
-                invents_user=self.anonymous is Anonymous.AS_INVENTED_USER,
-                maps_certificates=self.maps_certificates,
-            )
-        except UsersError as error:
+        except ConfigError as error:
             raise StartRefused(escaped(str(error))) from error
 
 
-def password_performer(patience_ns: int) -> Performer:
-    """Compares passwords with hashes for a runtime; `patience_ns` is the time that a login may take.
+def authenticators(options: Options) -> Authenticator:
+    """Who decides about logins by these options: what a server is given for its start and for reloads.
+
+    Raises ConfigError for users that cannot be, or where the security package is missing.
+    """
+    single = Logins(user=options.user, password=options.password, token=options.token)
+    wanted = "a list of users" if options.users.users else single.needs_security
+    if not wanted:
+        return authenticator_for(options)
+    try:
+        from natscore_security.authenticators import authenticator_of
+    except ImportError as error:
+        raise ConfigError(
+            f"{wanted} needs the package natscore-security, and {error.name} is not installed: "
+            "pip install natscore[security]"
+        ) from error
+    return authenticator_of(options)
+
+
+def password_performer(patience_ns: Callable[[], int]) -> Performer:
+    """Compares passwords with hashes for a runtime; `patience_ns` is the time that a login may take now.
 
     What it needs is loaded when the first one is to be compared: only an authenticator of the
     security package asks.
@@ -118,7 +139,8 @@ def password_performer(patience_ns: int) -> Performer:
         if made is None:
             from natscore_security.performers import PasswordPerformer
 
-            made = PasswordPerformer(patience_ns=patience_ns)
+            made = PasswordPerformer()
+        made.patience_ns = patience_ns()
         await made(effect, shell)
 
     return perform

@@ -75,15 +75,25 @@ class Log:
         coloured: bool = False,
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
+        self._clock = clock
+        self._repeats = _Repeats()
+        self._destination = destination
+        self._take(settings, destination, coloured)
+
+    def change(self, settings: LogSettings, destination: Destination | None, *, coloured: bool) -> None:
+        """Write by other settings from now on, and to `destination` if there is one, else where it did."""
+        if destination is not None:
+            self.close()
+        self._take(settings, destination or self._destination, coloured)
+
+    def _take(self, settings: LogSettings, destination: Destination, coloured: bool) -> None:
         self._destination = destination
         self._file = destination if isinstance(destination, LogFile) else None
-        self._clock = clock
         self._levels = {Level.INFO, Level.WARNING, Level.ERROR, Level.FATAL}
         if settings.debug:
             self._levels.add(Level.DEBUG)
         if settings.trace:
             self._levels.add(Level.TRACE)
-        self._repeats = _Repeats()
         self._render: Render
         if settings.format == "json":
             self._render = _json_lines(settings)

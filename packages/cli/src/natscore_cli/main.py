@@ -82,7 +82,7 @@ def _run(given: Given) -> int:
 
     from natscore_cli.serve import serve
 
-    return serve(settings, signals)
+    return serve(given, settings, signals)
 
 
 def _read(path: str) -> FileSettings:

@@ -18,13 +18,15 @@ import traceback
 from typing import TYPE_CHECKING, Final
 
 import anyio
+from anyio import to_thread
 
 from natscore.effects import Level, Note, VerifyPassword
 from natscore.errors import ConfigError
-from natscore.events import ConnectionKind
+from natscore.events import ConnectionKind, OptionsReloaded
 from natscore.journal import Recorder
 from natscore.server import Server
 from natscore_cli.arguments import StartRefused
+from natscore_cli.changes import Profile
 from natscore_cli.files import (
     JournalRefused,
     open_journal,
@@ -35,9 +37,9 @@ from natscore_cli.files import (
 )
 from natscore_cli.flags import PROGRAM
 from natscore_cli.logfile import LogFile
-from natscore_cli.logins import password_performer
+from natscore_cli.logins import authenticators, password_performer
 from natscore_cli.logs import Log
-from natscore_cli.machine import descriptor_limit, raise_descriptor_limit
+from natscore_cli.machine import descriptor_limit, memory_bytes, raise_descriptor_limit
 from natscore_cli.redaction import escaped
 from natscore_cli.signals import NAMES, end_at_once_on_another
 from natscore_cli.sink import Sink, is_character_device
@@ -57,8 +59,10 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
-    from natscore.authentication import Authenticator
     from natscore.events import Address
+    from natscore_cli.arguments import Given
+    from natscore_cli.logs import Destination
+    from natscore_cli.reload import Prepared
     from natscore_cli.settings import LogSettings, Settings
     from natscore_cli.signals import SignalsBeforeStart
 
@@ -69,11 +73,14 @@ _DISCOURAGED_PAYLOAD: Final = 8 * 1024 * 1024  # nats-server's MAX_PAYLOAD_MAX_S
 _FATAL: Final = 1  # exit code
 
 
-def serve(settings: Settings, signals: SignalsBeforeStart) -> int:
-    """Run a server until a signal ends it. Returns the exit code. Raises StartRefused."""
+def serve(given: Given, settings: Settings, signals: SignalsBeforeStart) -> int:
+    """Run a server until a signal ends it. Returns the exit code. Raises StartRefused.
+
+    `given` is what `settings` came of beside the file; a reload takes it again.
+    """
     options = _loop_options(settings)
     tls = tls_acceptor(settings)
-    authenticator = settings.logins.authenticator()
+    settings.logins.authenticator()
     _occupy_standard_descriptors()
     raise_descriptor_limit()
     try:
@@ -82,7 +89,7 @@ def serve(settings: Settings, signals: SignalsBeforeStart) -> int:
         return _without_log(str(error))
     except OSError as error:
         return _without_log(f"error opening file: {os_error_text('open', settings.log.file or '', error)}")
-    with contextlib.closing(log), _Serving(settings, log, signals, tls, authenticator) as serving:
+    with contextlib.closing(log), _Serving(given, settings, log, signals, tls) as serving:
         try:
             return anyio.run(serving.run, backend=settings.backend, backend_options=options)
         except Exception as error:
@@ -139,14 +146,24 @@ def _without_log(text: str) -> int:
 
 
 def _open_log(settings: LogSettings) -> Log:
-    """The log where it was asked for, by the order of section 6.4. Raises OSError and SyslogRefused."""
+    """The log where it was asked for. Raises OSError and SyslogRefused."""
+    return Log(settings, _open_destination(settings), coloured=_is_coloured(settings))
+
+
+def _open_destination(settings: LogSettings) -> Destination:
+    """Where lines go, by the order of section 6.4. Raises OSError and SyslogRefused."""
     if settings.file is not None:
-        return Log(settings, LogFile(settings.file, settings.size_limit, settings.files_max))
+        return LogFile(settings.file, settings.size_limit, settings.files_max)
     if settings.remote_syslog is not None:
-        return Log(settings, remote_syslog(settings.remote_syslog))
+        return remote_syslog(settings.remote_syslog)
     if settings.syslog:
-        return Log(settings, local_syslog())
-    return Log(settings, Sink(_STANDARD_ERROR), coloured=is_character_device(_STANDARD_ERROR))
+        return local_syslog()
+    return Sink(_STANDARD_ERROR)
+
+
+def _is_coloured(settings: LogSettings) -> bool:
+    elsewhere = settings.file is not None or settings.remote_syslog is not None or settings.syslog
+    return not elsewhere and is_character_device(_STANDARD_ERROR)
 
 
 class _Serving:
@@ -154,17 +171,20 @@ class _Serving:
 
     def __init__(
         self,
+        given: Given,
         settings: Settings,
         log: Log,
         signals: SignalsBeforeStart,
         tls: TlsAcceptor | None,
-        authenticator: Authenticator | None,
     ) -> None:
+        self._given = given
         self._settings = settings
+        self._profile = Profile.of(settings)
+        self._memory_bytes = memory_bytes()
+        self._reloads = anyio.Lock()
         self._log = log
         self._signals = signals
         self._tls = tls
-        self._authenticator = authenticator
         self._in_lame_duck_mode = False
         self._ports_file: str | None = None
         self._journal: int | None = None
@@ -172,12 +192,12 @@ class _Serving:
     def __enter__(self) -> _Serving:
         self._executor = choose_executor()
         options = self._settings.options
-        self._server = Server(options, data_plane=self._executor.make, authenticator=self._authenticator)
+        self._server = Server(options, data_plane=self._executor.make, authenticators=authenticators)
         shell = self._recorder() or self._server
         self._runtime = Runtime(
             shell,
             note=self._log,
-            performers={VerifyPassword: password_performer(options.auth_timeout_ns)},
+            performers={VerifyPassword: password_performer(lambda: self._settings.options.auth_timeout_ns)},
             settings=TransportSettings(tune_gc=True),
             tls={ConnectionKind.CLIENT: self._tls} if self._tls is not None else None,
         )
@@ -197,7 +217,7 @@ class _Serving:
                     if not self._write_pid_file():
                         return _FATAL
                     options = self._settings.options
-                    address = await self._runtime.listen(options.host, options.port)
+                    self._address = address = await self._runtime.listen(options.host, options.port)
                     self._note("listening_for_clients", address=address)
                     self._say_whether_tls()
                     self._write_ports_file(address)
@@ -227,7 +247,7 @@ class _Serving:
         """Do what a signal asks for; True when it asks for the end."""
         self._note("signal_trapped", signal=NAMES[number])
         if number == signal.SIGHUP:
-            self._reload()
+            group.start_soon(self._reload, name="reload")
         elif number == signal.SIGUSR1:
             self._reopen_log()
         elif number == signal.SIGUSR2:
@@ -243,8 +263,47 @@ class _Serving:
         await self._runtime.retire()
         waiting.cancel()
 
-    def _reload(self) -> None:
-        self._note("signal_not_supported", Level.WARNING, action="reloading the configuration")
+    async def _reload(self) -> None:
+        """Let the server have what the file says now, or say why it cannot (section 9)."""
+        from natscore_cli.reload import ReloadRefused
+
+        async with self._reloads:
+            try:
+                self._apply(await to_thread.run_sync(self._prepare))
+            except ReloadRefused as error:
+                self._note("reload_refused", Level.ERROR, reason=error)
+
+    def _prepare(self) -> Prepared:
+        from natscore_cli.reload import prepare
+
+        return prepare(
+            self._given,
+            self._profile,
+            port=self._address.port,
+            memory_bytes=self._memory_bytes,
+            tls_acceptor=tls_acceptor,
+            open_destination=_open_destination,
+        )
+
+    def _apply(self, prepared: Prepared) -> None:
+        old, new = self._settings, prepared.settings
+        self._settings, self._profile = new, prepared.profile
+        self._tls = prepared.tls
+        if prepared.tls is not None:
+            self._runtime.tls[ConnectionKind.CLIENT] = prepared.tls
+        self._runtime.feed(OptionsReloaded(at=self._runtime.now(), options=new.options))
+        if prepared.tls is None:
+            self._runtime.tls.pop(ConnectionKind.CLIENT, None)
+        if new.pid_file is not None and new.pid_file != old.pid_file:
+            self._write_pid_file(Level.ERROR)
+        if old.ports_file_dir != new.ports_file_dir or (old.tls is None) != (new.tls is None):
+            self._remove_ports_file()
+            self._write_ports_file(self._address)
+        for line in prepared.changes.changes:
+            self._note("option_reloaded", what=line)
+        self._log.change(new.log, prepared.destination, coloured=_is_coloured(new.log))
+        assert new.configuration is not None
+        self._note("configuration_reloaded", digest=new.configuration.digest)
 
     def _reopen_log(self) -> None:
         try:
@@ -306,14 +365,14 @@ class _Serving:
 
     # -- files ---------------------------------------------------------------------------------------
 
-    def _write_pid_file(self) -> bool:
+    def _write_pid_file(self, level: Level = Level.FATAL) -> bool:
         path = self._settings.pid_file
         if path is None:
             return True
         try:
             write_pid_file(path)
         except OSError as error:
-            self._note("pid_file_failed", Level.FATAL, error=os_error_text("open", path, error))
+            self._note("pid_file_failed", level, error=os_error_text("open", path, error))
             return False
         return True
 

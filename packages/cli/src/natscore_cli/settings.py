@@ -103,8 +103,10 @@ def resolve(given: Given, *, memory_bytes: int, file: FileSettings | None = None
     if backend == "trio" and chosen("uvloop", False):
         raise StartRefused("--uvloop and --backend trio exclude each other")
     tls = tls_of(values, None if file is None else file.tls)
+    logins = _logins(values, file, tls)
+    options = _options(values, file, tls, memory_bytes=memory_bytes, debug=debug, trace=trace)
     return Settings(
-        options=_options(values, file, tls, memory_bytes=memory_bytes, debug=debug, trace=trace),
+        options=replace(options, users=logins.configured),
         log=LogSettings(
             file=chosen("log_file", None),
             size_limit=max(chosen("log_size_limit", 0), 0),
@@ -128,7 +130,7 @@ def resolve(given: Given, *, memory_bytes: int, file: FileSettings | None = None
             None if file is None else Configuration(path=file.path, digest=file.digest, ignored=file.ignored)
         ),
         tls=tls,
-        logins=_logins(values, file, tls),
+        logins=logins,
         warnings=() if file is None else file.start_warnings,
     )
 

@@ -155,6 +155,17 @@ def _subscription_violation(fields: Fields) -> str:
     return f"Subscription Violation - {_who(fields)}Subject {_quoted(fields['subject'])}{middle}, SID {sid}"
 
 
+def _subscription_removed(fields: Fields) -> str:
+    queue = f" using queue {_quoted(fields['queue'])}" if fields["queue"] is not None else ""
+    what = f"{_quoted(fields['subject'])}{queue} (sid {_quoted(fields['sid'])})"
+    return f"Removed sub {what} for {_who(fields).removesuffix(', ') or 'a client'} - not authorized"
+
+
+def _option_reloaded(fields: Fields) -> str:
+    what = str(_plain(fields["what"]))
+    return f"Reload{'' if what.startswith('client_advertise') else 'ed'}: {what}"
+
+
 def _traced_line(arrow: str) -> Callable[[Fields], str]:
     def text(fields: Fields) -> str:
         line = redacted_line(_raw(fields["line"]))
@@ -224,7 +235,12 @@ _ROWS: Final[dict[str, str | Callable[[Fields], str]]] = {
     "log_lines_lost": "{count} log lines could not be written: {error}",
     # signals and the end
     "signal_trapped": 'Trapped "{signal}" signal',
-    "signal_not_supported": "{action} is not supported yet",
+    "option_reloaded": _option_reloaded,
+    "configuration_reloaded": "Reloaded server configuration ({digest})",
+    "reload_refused": "Failed to reload server configuration: {reason}",
+    "connections_closed_by_limit": "Closed {closed} connections to fall within max_connections",
+    "connections_closed_by_pins": "Disconnect {closed} clients due to pinned certs reload",
+    "subscription_removed": _subscription_removed,
     "log_reopened": "File log re-opened",
     "log_reopen_ignored": "File log re-open ignored, not a file logger",
     "log_reopen_failed": "File log re-open failed, the old file goes on: {error}",

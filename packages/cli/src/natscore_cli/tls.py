@@ -67,6 +67,7 @@ def tls_of_block(setting: Setting) -> ClientTls:
             timeout_ns=max(_number(block, "timeout"), 0) or TlsOptions().timeout_ns,
             first_ns=_first(block),
             handshakes_per_second_max=max(_number(block, "connection_rate_limit"), 0),
+            pinned_keys=tuple(sorted({pin.lower() for pin in _names(block, "pinned_certs")})),
         ),
         maps_certificates=maps,
         place=str(setting.place),
@@ -91,7 +92,7 @@ def tls_of(values: Mapping[str, Value], block: ClientTls | None) -> ClientTls | 
             cert_file=cert_file, key_file=key_file, ca_file=str(values.get("tls_ca_file", "")), verify=verify
         )
         options = block.options if block is not None else TlsOptions()
-        found = ClientTls(settings=settings, options=replace(options, verify=verify))
+        found = ClientTls(settings=settings, options=replace(options, verify=verify, pinned_keys=()))
     if found is None:
         return None
     where = f"{found.place}: " if found.place else ""

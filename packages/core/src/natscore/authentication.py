@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from natscore.account.permissions import EVERYTHING
 from natscore.account.settings import GLOBAL_ACCOUNT
+from natscore.errors import ConfigError
 from natscore.values import value
 
 if TYPE_CHECKING:
@@ -83,7 +84,13 @@ class Accept:
 
 @value
 class Refuse:
-    """It is not."""
+    """It is not.
+
+    `is_unknown`: nobody is configured by the name or key that it gave. That is said to no client; a
+    reload closes whose user is gone without a word.
+    """
+
+    is_unknown: bool = field(default=False, compare=False)
 
 
 @value
@@ -159,7 +166,7 @@ class SingleUser:
         # both are compared, so that the time says nothing about which was wrong
         user = hmac.compare_digest(login.said.user.encode(), self._user)
         password = hmac.compare_digest(login.said.password.encode(), self._password)
-        return Accept() if user and password else Refuse()
+        return Accept() if user and password else Refuse(is_unknown=_names_somebody(login.said) and not user)
 
 
 class SingleToken:
@@ -174,11 +181,19 @@ class SingleToken:
         self._token = token.encode("utf-8", "surrogateescape")
 
     def authenticate(self, login: Login) -> Verdict:
-        return Accept() if hmac.compare_digest(login.said.auth_token.encode(), self._token) else Refuse()
+        if hmac.compare_digest(login.said.auth_token.encode(), self._token):
+            return Accept()
+        return Refuse(is_unknown=_names_somebody(login.said))
+
+
+def _names_somebody(said: ConnectOptions) -> bool:
+    return bool(said.user or said.nkey)
 
 
 def authenticator_for(options: Options) -> Authenticator:
-    """The authenticator that the options alone describe."""
+    """The authenticator that the options describe, where they name no users. Raises ConfigError."""
+    if options.users.users:
+        raise ConfigError("a list of users needs the authenticator of natscore-security")
     if options.user:
         return SingleUser(options.user, options.password)
     if options.token:

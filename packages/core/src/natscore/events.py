@@ -14,9 +14,12 @@ major one. Nobody subclasses them, and nobody changes one (`values`).
 from __future__ import annotations
 
 import enum
-from typing import NewType, TypeAlias
+from typing import TYPE_CHECKING, NewType, TypeAlias
 
 from natscore.values import keyword_value, value
+
+if TYPE_CHECKING:
+    from natscore.options import Options
 
 __all__ = [
     "Address",
@@ -33,6 +36,7 @@ __all__ = [
     "Instant",
     "LameDuckRequested",
     "ListenerOpened",
+    "OptionsReloaded",
     "PasswordVerified",
     "PeerClosing",
     "ServerStarted",
@@ -236,6 +240,14 @@ class TlsFailed:
 
 
 @keyword_value
+class OptionsReloaded:
+    """New settings take the place of the old ones, whole; `natscore.reload` says which cannot."""
+
+    at: Instant
+    options: Options
+
+
+@keyword_value
 class LameDuckRequested:
     """Part from every client, gently; the shell has closed the listeners of clients. Answered by ShutDown."""
 
@@ -263,6 +275,7 @@ Event: TypeAlias = (
     | PasswordVerified
     | TlsEstablished
     | TlsFailed
+    | OptionsReloaded
     | LameDuckRequested
     | ShutdownRequested
 )

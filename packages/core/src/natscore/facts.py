@@ -17,7 +17,8 @@ from natscore.account.permissions import EVERYTHING
 if TYPE_CHECKING:
     from natscore.account.permissions import Permissions
     from natscore.errors import CloseReason
-    from natscore.events import Address, ConnectionId, ConnectionKind
+    from natscore.events import Address, ConnectionId, ConnectionKind, Instant
+    from natscore.options import Options
     from natscore.wire.connect import ConnectOptions
 
 __all__ = [
@@ -28,6 +29,8 @@ __all__ = [
     "ConnectionForgotten",
     "Fact",
     "LinkEstablished",
+    "OptionsChanged",
+    "PermissionsChanged",
     "RepliesExpected",
     "SlowConsumerDetected",
     "SubscriptionsChanged",
@@ -72,6 +75,23 @@ class SubscriptionsChanged:
     added: tuple[Wanted, ...] = ()
     removed: tuple[Wanted, ...] = ()
     limited: tuple[tuple[bytes, int], ...] = ()  # sid and the delivery count at which it ends
+    judged: tuple[bytes, ...] = ()  # sids that the permissions of now allow, after others
+
+
+@dataclass(slots=True)
+class OptionsChanged:
+    """The server has other settings. What each connection may have by them follows in other facts."""
+
+    at: Instant
+    options: Options
+
+
+@dataclass(slots=True)
+class PermissionsChanged:
+    """A client that is logged in may do other things than before. Its subscriptions are judged after."""
+
+    cid: ConnectionId
+    permissions: Permissions
 
 
 @dataclass(slots=True)
@@ -124,6 +144,8 @@ Fact: TypeAlias = (
     ConnectionAccepted
     | ClientConnected
     | SubscriptionsChanged
+    | OptionsChanged
+    | PermissionsChanged
     | AuthenticationFailed
     | SlowConsumerDetected
     | LinkEstablished

@@ -13,6 +13,7 @@ from typing import Final
 
 from natscore.account.permissions import RESPONSES_MAX
 from natscore.account.settings import AccountsSettings
+from natscore.account.users import UsersSettings
 from natscore.effects import Level
 from natscore.errors import ConfigError
 
@@ -33,6 +34,8 @@ class TlsOptions:
     # Above: the server waits so long for a client that begins with a handshake, and then sends INFO.
     first_ns: int | None = None
     handshakes_per_second_max: int = 0  # `connection_rate_limit`; 0: no limit
+    # `pinned_certs`, in lower-case hex. The shell judges new connections by them, a reload those there are.
+    pinned_keys: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.timeout_ns <= 0:
@@ -91,6 +94,7 @@ class Options:
     password: str = field(default="", repr=False)
     token: str = field(default="", repr=False)
     auth_timeout_ns: int = 2 * SECOND
+    users: UsersSettings = field(default_factory=UsersSettings)  # lists of users; see natscore_security
 
     accounts: AccountsSettings = field(
         default_factory=AccountsSettings
@@ -134,7 +138,12 @@ class Options:
     @property
     def requires_authentication(self) -> bool:
         """Whether a client must log in."""
-        return bool(self.user or self.token)
+        return bool(self.user or self.token or self.users.users)
+
+    @property
+    def payload_bound(self) -> int:
+        """`max_payload` as a number that is never below 0."""
+        return self.max_payload if self.max_payload >= 0 else 1 << 62
 
     def redacted(self) -> dict[str, object]:
         """All settings but the secrets, which appear as whether they are set."""

@@ -167,7 +167,7 @@ class Subscription(Protocol):
     """One subscription of one connection."""
 
     max: int  # auto-unsubscribe after this many; 0: never
-    filter: Filter | None  # what becomes of what it matches, None: it gets it; set before it is inserted
+    filter: Filter | None  # what becomes of what it matches, None: it gets it; of a member: see restrict
 
     @property
     def receiver(self) -> Subscription:
@@ -229,6 +229,9 @@ class Sublist(Protocol):
     def remove(self, subscription: Subscription) -> None:
         """Take a member out again."""
 
+    def restrict(self, subscription: Subscription, rule: Filter | None) -> None:
+        """Give a member another filter. It keeps its place."""
+
     def match(self, subject: bytes) -> Sequence[Node[Subscription]]:
         """The nodes whose subscriptions get a message published to `subject`, in a fixed order."""
 
@@ -246,6 +249,8 @@ class Source(Protocol):
     What `run` found besides messages is left in `ops`, `missed` or `violation`.
     """
 
+    max_control_line: int
+    max_payload: int  # far above what fits into memory: no limit
     awaiting_connect: bool  # a login is required and has not happened
     first_ping_due: bool  # the first PING after CONNECT goes to the control plane
     verbose: bool

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from natscore.authentication import authenticator_for
 from natscore.dataplane import PureDataPlane
 from natscore.errors import ReplayDivergence, UsageError
 from natscore.events import WriteBlocked, WriteProgressed
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from natscore.entropy import Xorshift64
     from natscore.events import Event
     from natscore.facts import Fact
+    from natscore.options import Options
     from natscore.plane import DataPlane, Outbox
 
 __all__ = ["Replayed", "ReplayedKernel", "replay"]
@@ -67,9 +69,13 @@ def replay(
     *,
     data_plane: Callable[[Xorshift64], DataPlane] = PureDataPlane,
     authenticator: Authenticator | None = None,
+    authenticators: Callable[[Options], Authenticator] = authenticator_for,
     observe: Callable[[Server, Fact], None] | None = None,
 ) -> Replayed:
-    """Re-execute a journal and compare every step. `observe` is called with every fact, after it was folded.
+    """Re-execute a journal and compare every step.
+
+    `authenticator` and the next are those of `Server`; `observe` is called with every fact, after it
+    was folded.
 
     Raises:
         JournalError: it is not a journal, or damaged.
@@ -80,6 +86,7 @@ def replay(
         options,
         data_plane=data_plane,
         authenticator=authenticator,
+        authenticators=authenticators,
         facts=None if observe is None else lambda fact: observe(server, fact),
     )
     checksums = Checksums()

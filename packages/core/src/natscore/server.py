@@ -30,6 +30,7 @@ from natscore.connection.departure import Departure
 from natscore.connection.entrance import Entrance
 from natscore.connection.lifecycle import Lifecycle
 from natscore.connection.pressure import Pressure
+from natscore.connection.reloading import Reloading
 from natscore.connection.services import Services
 from natscore.connection.session import Phase, Session, Timer
 from natscore.connection.states import CLIENT_LIFETIME
@@ -49,6 +50,7 @@ from natscore.events import (
     DialFailed,
     LameDuckRequested,
     ListenerOpened,
+    OptionsReloaded,
     PasswordVerified,
     ServerStarted,
     ShutdownRequested,
@@ -90,7 +92,8 @@ class Server:
     Args:
         options: the settings.
         data_plane: makes the data plane from the generator of queue choices; pure Python by default.
-        authenticator: who may log in; by default what the options describe.
+        authenticator: who may log in, whatever the options say.
+        authenticators: otherwise makes one of the options, at each reload too. Raises ConfigError.
         facts: called with every fact after it was folded; for tests and projections.
 
     Raises:
@@ -103,13 +106,15 @@ class Server:
         *,
         data_plane: Callable[[Xorshift64], DataPlane] = PureDataPlane,
         authenticator: Authenticator | None = None,
+        authenticators: Callable[[Options], Authenticator] = authenticator_for,
         facts: Callable[[Fact], None] | None = None,
     ) -> None:
-        self.options: Final = options if options is not None else Options()
+        self.options = options if options is not None else Options()
         self._accounts = resolved(self.options.accounts)
         self.ready: list[Outbox] = []
         self._make_plane = data_plane
-        self._authenticator = authenticator if authenticator is not None else authenticator_for(self.options)
+        self._authenticators = authenticators if authenticator is None else lambda _: authenticator
+        self._authenticator = self._authenticators(self.options)  # of the start
         self._facts = facts
         self._events = 0
         self._has_started = False
@@ -120,6 +125,7 @@ class Server:
         self._entrance: Entrance
         self._services: Services
         self._traffic: Traffic
+        self._reloading: Reloading
         self._departure: Departure
         self._refused: set[ConnectionId] = set()  # of a kind that this server does not take
         self._deadlines: Deadlines[tuple[ConnectionId, Timer]] = Deadlines()
@@ -129,21 +135,22 @@ class Server:
             ConnectionOpened: self._connection_opened,
             BytesReceived: self._bytes_received,
             ConnectionClosed: self._connection_closed,
-            WriteBlocked: self._write_blocked,
-            WriteProgressed: self._write_progressed,
+            WriteBlocked: lambda event: self._pressure.blocked(event),
+            WriteProgressed: lambda event: self._pressure.progressed(event),
             DeadlineReached: self._deadline_reached,
             TurnGranted: self._turn_granted,
             DialFailed: self._dial_failed,
             PasswordVerified: self._password_verified,
             **dict.fromkeys((TlsEstablished, TlsFailed), lambda event: self._entrance.answered(event)),
+            OptionsReloaded: self._options_reloaded,
             LameDuckRequested: lambda event: self._departure.begin(event),
             ShutdownRequested: lambda event: self._departure.shut_down(event),
         }
         self._expired: dict[Timer, Callable[[Session], None]] = {
-            Timer.LOGIN: self._login_expired,
+            Timer.LOGIN: lambda session: client.login_timer(self._context, session),
             Timer.PING: lambda session: client.ping_timer(self._context, session),
             Timer.WRITE: lambda session: self._pressure.expired(session),
-            Timer.STALL: self._stall_expired,
+            Timer.STALL: lambda session: self._pressure.stall_expired(session),
             Timer.TLS: lambda session: self._entrance.expired(session),
         }
 
@@ -188,6 +195,11 @@ class Server:
         self._require_start()
         return self._context.info
 
+    def reload_problems(self, options: Options) -> list[str]:
+        """Why OptionsReloaded with these options would be refused; empty: it would not be."""
+        self._require_start()
+        return self._reloading.problems(options)
+
     @property
     def events_handled(self) -> int:
         """How many events there were; the number that a log line names."""
@@ -200,7 +212,7 @@ class Server:
     @property
     def is_quiet(self) -> bool:
         """Whether no work is left over for another turn."""
-        return not (self._lifecycle.turns or self._services.has_work)
+        return not (self._lifecycle.turns or self._reloading.is_walking or self._services.has_work)
 
     @property
     def held_bytes(self) -> int:
@@ -221,12 +233,15 @@ class Server:
         self._entrance = Entrance(self._context, self._lifecycle)
         self._services = Services(self._context, self._settle)
         self._traffic = Traffic(self._context, self._lifecycle, self._pressure, self._settle)
+        self._reloading = Reloading(
+            self._context, self._lifecycle, self._settle, self._settle_all, self._authenticators
+        )
         self._departure = Departure(self._context, self._lifecycle, self._entrance)
         self._has_started = True
 
     def _listener_opened(self, event: ListenerOpened) -> None:
         if event.kind is ConnectionKind.CLIENT:
-            self._context.info = self.info.listening(event.address, self.options.client_advertise)
+            self._reloading.listen(event.address)
 
     def _connection_opened(self, event: ConnectionOpened) -> None:
         context = self._context
@@ -237,7 +252,7 @@ class Server:
             context.effects.append(Close(event.cid, CloseReason.PROTOCOL_VIOLATION, flush=False))
             self._refused.add(event.cid)
             return
-        session = self._lifecycle.open(event, self._authenticator.requires_login)
+        session = self._lifecycle.open(event, self._context.authenticator.requires_login)
         context.note_of(session, Level.DEBUG, "client_connection_created")
         self._guard(session, self._entrance.admit)
 
@@ -255,11 +270,7 @@ class Server:
             else:
                 self._guard(session, self._parse)
         finally:
-            self._guard(session, self._keep)
-
-    def _keep(self, session: Session) -> None:
-        """Own what is unparsed, for which there may be no memory."""
-        session.connection.source.keep()
+            self._guard(session, lambda session: session.connection.source.keep())  # there may be no memory
 
     def _connection_closed(self, event: ConnectionClosed) -> None:
         session = self._known(event.cid)
@@ -267,16 +278,6 @@ class Server:
             self._refused.discard(event.cid)
             return
         self._lifecycle.lose(session, event.why)
-
-    def _write_blocked(self, event: WriteBlocked) -> None:
-        session = self._lifecycle.sessions.get(event.cid)
-        if session is not None and session.phase is not Phase.CLOSING:
-            self._pressure.blocked(session, event)
-
-    def _write_progressed(self, event: WriteProgressed) -> None:
-        session = self._lifecycle.sessions.get(event.cid)
-        if session is not None and session.phase is not Phase.CLOSING:
-            self._pressure.progressed(session, event)
 
     def _deadline_reached(self, event: DeadlineReached) -> None:
         for _ in range(_DEADLINES_MAX):
@@ -296,6 +297,7 @@ class Server:
     def _turn_granted(self, event: TurnGranted) -> None:
         self._continue_asked = False
         self._services.go_on()
+        self._reloading.walk(self._guard)
         turns = self._lifecycle.turns
         while turns and self._plane.spend(0):
             session = turns.popleft()
@@ -310,25 +312,20 @@ class Server:
         self._context.note(Level.ERROR, "dial_failed", attempt=event.attempt, error=event.error)
 
     def _password_verified(self, event: PasswordVerified) -> None:
+        finish = self._reloading.finish if self._reloading.owns(event) else client.finish_login
         session = self._lifecycle.sessions.get(event.cid)
         if session is None or session.attempt != event.attempt or session.phase is not Phase.VERIFYING:
             return  # the connection is gone, or asked again
 
         def go_on(session: Session) -> None:
-            self._settle_all(session, client.finish_login(self._context, session, event.matches))
+            self._settle_all(session, finish(self._context, session, event.matches))
             self._parse(session)
 
         self._guard(session, go_on)
 
-    def _login_expired(self, session: Session) -> None:
-        self._context.note_of(session, Level.DEBUG, "authentication_timeout")
-        raise errors.authentication_timeout()
-
-    def _stall_expired(self, session: Session) -> None:
-        session.stalled = False
-        if session.connection.source.has_work:
-            self._lifecycle.queue(session)
-        self._lifecycle.regulate(session)
+    def _options_reloaded(self, event: OptionsReloaded) -> None:
+        self.options = self._reloading.begin(event)
+        self._reloading.walk(self._guard)
 
     # -- reading -----------------------------------------------------------------------------------
 
@@ -336,6 +333,8 @@ class Server:
         """Run the source of a connection until it needs data, its turn is over, or it must wait."""
         plane = self._plane
         source = session.connection.source
+        if self._reloading.is_stale(session):
+            self._reloading.judge(session)
         heard = source.messages + source.pings
         while not (session.halted or session.waiting_turn):
             stop = plane.run(source)
@@ -407,15 +406,15 @@ class Server:
         connection, settle, spend = session.connection, self._settle, self._plane.spend
         awaited = connection.awaits_login
         for fact in facts:
-            if fact is None:
-                session.job = facts
-                self._lifecycle.queue(session)
-                return
-            settle(fact)
+            if fact is not None:
+                settle(fact)
             if awaited and not connection.awaits_login:
                 awaited = False
                 self._lifecycle.logged_in(session)
-            if isinstance(fact, SubscriptionsChanged) and not spend(OP_COST * len(fact.removed)):
+            removed = (
+                0 if fact is None else len(fact.removed) if isinstance(fact, SubscriptionsChanged) else -1
+            )
+            if removed >= 0 and not spend(OP_COST * removed):
                 session.job = facts
                 self._lifecycle.queue(session)
                 return
@@ -480,7 +479,7 @@ class Server:
         plane.ready.clear()
         for outbox in ready:
             outbox.ready = False
-        if not self.is_quiet and not self._continue_asked:
+        if not (self.is_quiet or self._continue_asked):
             self._continue_asked = True
             context.effects.append(Continue())
         return context.effects

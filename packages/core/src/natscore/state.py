@@ -23,6 +23,8 @@ from natscore.facts import (
     ConnectionEnded,
     ConnectionForgotten,
     LinkEstablished,
+    OptionsChanged,
+    PermissionsChanged,
     RepliesExpected,
     SlowConsumerDetected,
     SubscriptionsChanged,
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
     from natscore.account.imports import ImportedService
     from natscore.account.permissions import DeliveryFilter, Rules
     from natscore.errors import CloseReason
-    from natscore.events import Address, ConnectionKind
+    from natscore.events import Address, ConnectionKind, Instant
     from natscore.facts import Fact
     from natscore.options import Options
     from natscore.plane import DataPlane, Node, Outbox, Source, SubjectTable, Sublist, Subscription
@@ -53,8 +55,8 @@ class Account:
     """A space of subjects: what crosses to another account is what `declared` imports and exports."""
 
     __slots__ = (
-        "_plane", "_restricted", "clients", "declared", "imported", "name", "own", "replies", "sublist",
-        "table",
+        "_plane", "_restricted", "clients", "declared", "imported", "is_gone", "name", "own", "replies",
+        "sublist", "table",
     )  # fmt: skip
 
     def __init__(self, declared: DeclaredAccount, plane: DataPlane) -> None:
@@ -66,6 +68,7 @@ class Account:
         self.own: dict[bytes, Subscription] = {}  # subscriptions of the server itself, by sid
         self.imported: dict[bytes, int] = {}  # ... those to services, by subject: how many
         self.replies = b""  # what stands before each reply subject of a service, once there was one
+        self.is_gone = False  # a reload took it away; it stays while somebody is in it
         self._plane = plane
         self._restricted: dict[Rules, _SharedTable] = {}
 
@@ -107,6 +110,11 @@ class Account:
         for pattern in dict.fromkeys(patterns):
             sublist.insert(self._plane.subscription(nobody, b"", pattern, None))
         return sublist
+
+
+def _undeclared(name: str) -> DeclaredAccount:
+    """An account that exports and imports nothing."""
+    return DeclaredAccount(AccountSettings(name=name))
 
 
 class _SharedTable:
@@ -202,8 +210,8 @@ class State:
         self.services: dict[bytes, tuple[Account, ImportedService | None]] = {}
         self._own_sids = 0
         for account in self.accounts.values():
-            for service in account.declared.services:
-                self._subscribe(account, service.local, service)
+            self._import_services(account)
+        self.loaded: Instant | None = None  # when a reload last changed the settings
         self.open_connections = 0
         self.slow_consumers = 0
         self.authentication_failures = 0
@@ -211,6 +219,8 @@ class State:
             ConnectionAccepted: self._connection_accepted,
             ClientConnected: self._client_connected,
             SubscriptionsChanged: self._subscriptions_changed,
+            OptionsChanged: self._options_changed,
+            PermissionsChanged: self._permissions_changed,
             AuthenticationFailed: self._authentication_failed,
             SlowConsumerDetected: self._slow_consumer_detected,
             LinkEstablished: self._link_established,
@@ -226,7 +236,7 @@ class State:
         """
         account = self.accounts.get(name)
         if account is None:
-            account = self.accounts[name] = Account(DeclaredAccount(AccountSettings(name=name)), self.plane)
+            account = self.accounts[name] = Account(_undeclared(name), self.plane)
         return account
 
     def fold(self, fact: Fact) -> None:
@@ -261,6 +271,7 @@ class State:
     def summary(self) -> dict[str, object]:
         """Everything in this state as plain values, for comparing two states."""
         return {
+            "loaded": self.loaded,
             "open_connections": self.open_connections,
             "slow_consumers": self.slow_consumers,
             "authentication_failures": self.authentication_failures,
@@ -278,6 +289,7 @@ class State:
                     "remote": str(connection.remote),
                     "account": connection.account.name,
                     "awaits_login": connection.awaits_login,
+                    "permissions": connection.permissions,
                     "options": connection.options,
                     "ended": connection.ended,
                     "subscriptions": [
@@ -332,6 +344,8 @@ class State:
             sublist.remove(subscriptions.pop(gone.sid))
             if connection.shadows:
                 self._withdraw_shadows(connection, gone.sid)
+        for sid in fact.judged:
+            self._judge(connection, subscriptions[sid])
         for sid, maximum in fact.limited:
             subscriptions[sid].max = maximum
         for wanted in fact.added:
@@ -345,6 +359,20 @@ class State:
             subscriptions[wanted.sid] = subscription
             if imports:
                 self._cast_shadows(connection, subscription, deny)
+
+    def _judge(self, connection: Connection, subscription: Subscription) -> None:
+        """Let a subscription get what its connection may have now, through the imports of now."""
+        rules = connection.permissions.subscribe
+        deny = rules.filter_for(subscription.subject, subscription.queue) if rules.deny else None
+        connection.account.sublist.restrict(subscription, deny)
+        wanted = [
+            (shadow.stream.exporter, shadow.subject, shadow.stream.renaming(deny))
+            for shadow in connection.account.declared.shadows(subscription.subject)
+        ]
+        cast = connection.shadows.get(subscription.sid, ())
+        if wanted != [(account.name, cell.subject, cell.filter) for account, cell in cast]:
+            self._withdraw_shadows(connection, subscription.sid)
+            self._cast_shadows(connection, subscription, deny)
 
     def _cast_shadows(
         self, connection: Connection, subscription: Subscription, deny: DeliveryFilter | None
@@ -366,6 +394,35 @@ class State:
             exporter.sublist.remove(cell)
         self.plane.spend(SHADOW_COST * len(shadows))
 
+    def _options_changed(self, fact: OptionsChanged) -> None:
+        self.options = fact.options
+        self.loaded = fact.at
+        declared = resolved(fact.options.accounts)
+        self.system_account = declared.system_account
+        for name, account in list(self.accounts.items()):
+            account.is_gone = name not in declared
+            account.declared = _undeclared(name) if account.is_gone else declared[name]
+            self._drop_if_unused(account)
+        for one in declared:
+            if one.name not in self.accounts:
+                self.accounts[one.name] = Account(one, self.plane)
+        for account in self.accounts.values():
+            self._import_services(account)
+
+    def _drop_if_unused(self, account: Account) -> None:
+        """Forget an account that a reload took away, once nobody is in it."""
+        if account.is_gone and not account.clients and not account.subscriptions:
+            self.accounts.pop(account.name, None)
+
+    def _permissions_changed(self, fact: PermissionsChanged) -> None:
+        connection = self.connections[fact.cid]
+        account = connection.account
+        table = account.take_table(fact.permissions.publish)
+        account.leave_table(connection.permissions.publish)
+        connection.permissions = fact.permissions
+        connection.table = table
+        self.plane.bind(connection.source, table, fact.permissions.responses, self.options.responses_max)
+
     def _authentication_failed(self, fact: AuthenticationFailed) -> None:
         self.authentication_failures += 1
 
@@ -384,6 +441,24 @@ class State:
         assert not account.replies
         account.replies = fact.prefix
         self._subscribe(account, fact.prefix + b">", None)
+
+    def _import_services(self, account: Account) -> None:
+        """Subscribe to the services that an account imports, and to none that it no longer does."""
+        wanted = dict.fromkeys(account.declared.services)
+        for sid in list(account.own):
+            _, service = self.services[sid]
+            if service is None:
+                continue
+            if service in wanted:
+                del wanted[service]
+                continue
+            account.sublist.remove(account.own.pop(sid))
+            del self.services[sid]
+            account.imported[service.local] -= 1
+            if not account.imported[service.local]:
+                del account.imported[service.local]
+        for service in wanted:
+            self._subscribe(account, service.local, service)
 
     def _subscribe(self, account: Account, subject: bytes, service: ImportedService | None) -> None:
         """Let the server itself subscribe in an account, to be asked about what is published there."""
@@ -410,3 +485,4 @@ class State:
         connection = self.connections.pop(fact.cid)
         assert not connection.subscriptions
         connection.account.leave_table(connection.permissions.publish)
+        self._drop_if_unused(connection.account)

@@ -179,6 +179,17 @@ class Sublist:
                 self._uproot(node)
         self.count -= 1
 
+    def restrict(self, subscription: plane.Subscription, rule: plane.Filter | None) -> None:
+        """Give a member another filter. It keeps its place."""
+        assert isinstance(subscription, Subscription)
+        node = subscription.node
+        assert node is not None
+        if subscription.filter != rule:
+            self._void(node)
+            node.particular -= _is_particular(subscription)
+            subscription.filter = rule
+            node.particular += _is_particular(subscription)
+
     def match(self, subject: bytes) -> list[Node]:
         """The nodes whose subscriptions get a message published to `subject`, in a fixed order.
 

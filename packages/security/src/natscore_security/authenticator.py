@@ -110,20 +110,25 @@ class ConfiguredUsers:
         if says_nobody and self._invents_user:
             return Accept()
         if self._token:
-            return self._by_secret(_said(said.auth_token), self._token, Accept())
+            refusal = Refuse(is_unknown=bool(said.user or said.nkey))
+            return self._by_secret(_said(said.auth_token), self._token, Accept(), refusal)
         user = self._users.get(said.user)
         password = _said(said.password)
         if user is None:
-            return self._by_secret(password, self._dummy or _NOBODYS_PASSWORD, Refuse())
+            refusal = Refuse(is_unknown=bool(said.user or said.nkey))
+            return self._by_secret(password, self._dummy or _NOBODYS_PASSWORD, refusal)
         then = _accept(user) if _may_connect(user, login) else Refuse()
         return self._by_secret(password, self._secrets[user.name], then)
 
-    def _by_secret(self, said: bytes, configured: bytes, then: Accept | Refuse) -> Verdict:
+    def _by_secret(
+        self, said: bytes, configured: bytes, then: Accept | Refuse, refusal: Refuse | None = None
+    ) -> Verdict:
         if passwords.is_hash(configured):
             return Wait(said, configured, then)
         if passwords.equal(said, configured) and isinstance(then, Accept):
             return then
-        return Refuse() if self._dummy is None else Wait(said, self._dummy, Refuse())
+        refusal = refusal or (then if isinstance(then, Refuse) else Refuse())
+        return refusal if self._dummy is None else Wait(said, self._dummy, refusal)
 
     def _by_certificate(self, login: Login, certificates: CertificateUsers) -> Verdict:
         """The first user of the certificate who may connect so; what CONNECT names does not matter."""
@@ -145,7 +150,9 @@ class ConfiguredUsers:
         except KeyFormatError:
             return Refuse()
         user = self._nkeys.get(said.nkey)
-        return _accept(user) if signed and user is not None and _may_connect(user, login) else Refuse()
+        if user is None:
+            return Refuse(is_unknown=True)
+        return _accept(user) if signed and _may_connect(user, login) else Refuse()
 
     def _find_no_auth_user(self, name: str) -> ConfiguredUser | None:
         if not name:

@@ -14,6 +14,7 @@ from natscore.facts import ConnectionAccepted
 from natscore.journal import JournalError
 from natscore.replay import replay
 from natscore_cli.files import os_error_text
+from natscore_cli.logins import authenticators
 from natscore_cli.redaction import escaped
 from natscore_tcp.executor import PURE_VARIABLE, choose_executor
 
@@ -39,7 +40,9 @@ def run(path: str, *, pure: bool = False) -> int:
 
     try:
         with open(path, "rb") as file:
-            replayed = replay(file.read, data_plane=executor.make, observe=keep_source)
+            replayed = replay(
+                file.read, data_plane=executor.make, authenticators=authenticators, observe=keep_source
+            )
     except OSError as error:
         return _failed(os_error_text("open", path, error))
     except (JournalError, ConfigError) as error:

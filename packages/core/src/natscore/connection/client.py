@@ -51,8 +51,12 @@ __all__ = [
     "finish_login",
     "greet",
     "ignore_info",
+    "log_in",
+    "login_of",
+    "login_timer",
     "note_pong",
     "ping_timer",
+    "refuse",
 ]
 
 Ops = list[tuple[bytes, list[bytes]]]
@@ -95,6 +99,8 @@ def begin(context: Context, session: Session) -> None:
         context.deadlines.set((cid, Timer.LOGIN), now + options.auth_timeout_ns)
     else:
         session.phase = Phase.ESTABLISHED
+        if context.authenticator.requires_login:  # since a reload: it is judged by what it says first
+            context.deadlines.set((cid, Timer.LOGIN), now + options.auth_timeout_ns)
     context.deadlines.set((cid, Timer.PING), now + options.ping_interval_ns)
 
 
@@ -106,32 +112,40 @@ def connect(context: Context, session: Session, ops: Ops) -> Iterator[Fact]:
     if session.rtt_at_ns is None:
         session.rtt_ns = now - session.opened_ns
     _arm_first_ping(context, session)
-    said = decode_connect(document, connection.options)
-    verdict = context.authenticator.authenticate(_login(context, session, said))
+    yield from log_in(context, session, decode_connect(document, connection.options))
+
+
+def log_in(context: Context, session: Session, said: ConnectOptions) -> Iterator[Fact]:
+    """Let the authenticator judge what a client said of itself, and bind it, refuse it, or wait."""
+    connection = session.connection
+    verdict = context.authenticator.authenticate(login_of(context, session, said))
     if isinstance(verdict, Refuse):
-        yield from _refuse(context, session, said)
+        yield from refuse(context, session, said)
         raise errors.authorization_violation()
     if isinstance(verdict, Wait):
         context.attempts += 1
         session.attempt = AttemptId(context.attempts)
-        session.verdict = (verdict.then, said)
+        session.verdict = (verdict, said)
         session.phase = Phase.VERIFYING
         context.effects.append(
             VerifyPassword(session.attempt, connection.cid, verdict.password, verdict.hashed)
         )
         return
+    session.verified = None
     yield from _bind(context, session, verdict, said)
 
 
 def finish_login(context: Context, session: Session, matches: bool) -> Iterator[Fact]:
     """Go on with a CONNECT whose password has been verified, or not."""
     assert session.verdict is not None
-    verdict, said = session.verdict
+    asked, said = session.verdict
+    verdict = asked.then
     session.attempt = session.verdict = None
     session.phase = Phase.AWAITING_CONNECT
     if not matches or isinstance(verdict, Refuse):
-        yield from _refuse(context, session, said)
+        yield from refuse(context, session, said)
         raise errors.authorization_violation()
+    session.verified = asked.hashed
     yield from _bind(context, session, verdict, said)
 
 
@@ -143,23 +157,24 @@ def admit_anonymous(context: Context, session: Session) -> Iterator[Fact]:
     connection = session.connection
     said = connection.options
     authenticator = context.authenticator
-    login = _login(context, session, said)
+    login = login_of(context, session, said)
     verdict = authenticator.authenticate(login) if authenticator.admits_anonymous else Refuse()
     if not isinstance(verdict, Accept):
-        yield from _refuse(context, session, said)
+        yield from refuse(context, session, said)
         raise errors.authorization_violation()
     context.deadlines.cancel((connection.cid, Timer.LOGIN))
     session.phase = Phase.ESTABLISHED
     yield ClientConnected(connection.cid, verdict.account, said, verdict.permissions)
 
 
-def _login(context: Context, session: Session, said: ConnectOptions) -> Login:
+def login_of(context: Context, session: Session, said: ConnectOptions) -> Login:
     """What an authenticator may judge by."""
     certificate = session.tls.peer if session.tls is not None else None
     return Login(context.at, session.connection.remote, said, session.nonce, certificate=certificate)
 
 
-def _refuse(context: Context, session: Session, said: ConnectOptions) -> Iterator[Fact]:
+def refuse(context: Context, session: Session, said: ConnectOptions) -> Iterator[Fact]:
+    """Note that a login failed."""
     context.note_of(session, Level.ERROR, "authentication_failed", user=said.user)
     yield AuthenticationFailed(session.connection.cid, said.user)
 
@@ -167,7 +182,7 @@ def _refuse(context: Context, session: Session, said: ConnectOptions) -> Iterato
 def _bind(context: Context, session: Session, verdict: Accept, said: ConnectOptions) -> Iterator[Fact]:
     connection = session.connection
     if said.account or said.new_account:  # no field of CONNECT chooses an account
-        yield from _refuse(context, session, said)
+        yield from refuse(context, session, said)
         raise errors.authorization_violation()
     if verdict.user:
         said = replace(said, user=verdict.user)  # as which the log names it
@@ -342,6 +357,12 @@ def ignore_info(context: Context, session: Session, ops: Ops) -> Iterator[Fact]:
     if not is_json(document):
         raise errors.malformed()
     yield from ()
+
+
+def login_timer(context: Context, session: Session) -> None:
+    """A client did not log in in time. Raises Violation."""
+    context.note_of(session, Level.DEBUG, "authentication_timeout")
+    raise errors.authentication_timeout()
 
 
 def ping_timer(context: Context, session: Session) -> None:

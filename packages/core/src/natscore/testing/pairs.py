@@ -6,7 +6,9 @@ to both; what it reads is the first's, after a comparison with the second's.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from natscore.testing.agreement import PlanesDisagree, ReadAlike, WrittenAlike, agree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -37,69 +39,12 @@ __all__ = [
     "agree",
 ]
 
-_LOOKS_MAX: Final = 64  # subscriptions of one outbox that are compared at once
+_PEEKED: Final = 80  # unparsed bytes that are compared
 
-_SHOWN_MAX: Final = 80  # bytes shown on either side of the first difference
+_LOOKS_MAX: Final = 64  # subscriptions of one outbox that are compared at once
 
 T = TypeVar("T")
 U = TypeVar("U")
-
-
-class PlanesDisagree(BaseException):
-    """Two data planes came to different ends; the text shows both.
-
-    It is no Exception, because the server takes an Exception for the failure of
-    one connection, closes that, and goes on. Nothing may go on from here.
-    `natscore.testing.World` raises it anew as InvariantBroken, with its seed.
-    """
-
-    def __init__(self, what: str, first: object, second: object) -> None:
-        if isinstance(first, bytes) and isinstance(second, bytes):
-            what, first, second = _narrowed(what, first, second)
-        super().__init__(f"{what}:\n  first:  {first!r}\n  second: {second!r}")
-
-
-def _narrowed(what: str, first: bytes, second: bytes) -> tuple[str, bytes, bytes]:
-    """The surroundings of the first byte that differs."""
-    equal = min(len(first), len(second))
-    at = next((n for n in range(equal) if first[n] != second[n]), equal)
-    part = slice(max(0, at - _SHOWN_MAX), at + _SHOWN_MAX)
-    lengths = f"{len(first)} and {len(second)} bytes that differ from byte {at} on"
-    return f"{what}, {lengths}, from byte {part.start}", first[part], second[part]
-
-
-def agree(owner: object, what: str, first: T, second: T) -> T:
-    """What both say; raises PlanesDisagree if they say different things."""
-    if first != second:
-        raise PlanesDisagree(f"{owner}: {what}", first, second)
-    return first
-
-
-class _Pair(Protocol):
-    @property
-    def first(self) -> object: ...
-    @property
-    def second(self) -> object: ...
-
-
-class _Read(Generic[T]):
-    """An attribute of both cells, which is compared when it is read."""
-
-    def __set_name__(self, owner: type[object], name: str) -> None:
-        self._name = name
-
-    def __get__(self, pair: _Pair, kind: type[object] | None = None) -> T:
-        first: T = getattr(pair.first, self._name)
-        second: T = getattr(pair.second, self._name)
-        return agree(pair, self._name, first, second)
-
-
-class _Written(_Read[T]):
-    """... and which the control plane writes."""
-
-    def __set__(self, pair: _Pair, value: T) -> None:
-        setattr(pair.first, self._name, value)
-        setattr(pair.second, self._name, value)
 
 
 class PairedOutbox:
@@ -115,15 +60,15 @@ class PairedOutbox:
         self._compared = first.appended  # of the bytes ever appended, so many were compared
         self._looked = 0  # of the subscriptions, where to go on comparing
 
-    open = _Written[bool]()
-    accepts = _Written[bool]()
-    ready = _Written[bool]()
-    blocked = _Written[bool]()
-    headers = _Written[bool]()
-    size = _Read[int]()
-    appended = _Read[int]()
-    messages = _Read[int]()
-    volume = _Read[int]()
+    open = WrittenAlike[bool]()
+    accepts = WrittenAlike[bool]()
+    ready = WrittenAlike[bool]()
+    blocked = WrittenAlike[bool]()
+    headers = WrittenAlike[bool]()
+    size = ReadAlike[int]()
+    appended = ReadAlike[int]()
+    messages = ReadAlike[int]()
+    volume = ReadAlike[int]()
 
     def __str__(self) -> str:
         return f"outbox of connection {self.cid}"
@@ -235,10 +180,10 @@ class PairedSubscription:
         self.subject = agree(outbox, "subject of a subscription", first.subject, second.subject)
         self.queue = agree(outbox, "queue of a subscription", first.queue, second.queue)
 
-    max = _Written[int]()
-    filter: _Written[Filter | None] = _Written()
-    delivered = _Read[int]()
-    live = _Read[bool]()
+    max = WrittenAlike[int]()
+    filter: WrittenAlike[Filter | None] = WrittenAlike()
+    delivered = ReadAlike[int]()
+    live = ReadAlike[bool]()
 
     def __str__(self) -> str:
         return f"subscription {self.sid!r} of connection {self.outbox.cid}"
@@ -316,8 +261,8 @@ class PairedSublist:
         self.second = second
         self._nodes = nodes
 
-    count = _Read[int]()
-    steps = _Read[int]()
+    count = ReadAlike[int]()
+    steps = ReadAlike[int]()
 
     def __str__(self) -> str:
         return "sublist"
@@ -346,6 +291,12 @@ class PairedSublist:
         self.second.remove(subscription.second)
         del subscription.outbox.subscriptions[subscription.first]
         subscription.compare()
+
+    def restrict(self, subscription: Subscription, rule: Filter | None) -> None:
+        """Give a member of both another filter."""
+        assert isinstance(subscription, PairedSubscription)
+        self.first.restrict(subscription.first, rule)
+        self.second.restrict(subscription.second, rule)
 
     def match(self, subject: bytes) -> Sequence[PairedNode]:
         """The nodes whose subscriptions get a message published to `subject`."""
@@ -377,23 +328,25 @@ class PairedSource:
         self.cid: ConnectionId = agree("source", "cid", first.cid, second.cid)
         self._missed: tuple[PairedNode, ...] = ()
 
-    awaiting_connect = _Written[bool]()
-    first_ping_due = _Written[bool]()
-    verbose = _Written[bool]()
-    pedantic = _Written[bool]()
-    echo = _Written[bool]()
-    headers = _Written[bool]()
-    no_responders = _Written[bool]()
-    stepping = _Written[bool]()
-    asked: _Written[Asked | None] = _Written()
-    delivered = _Read[bool]()
-    have = _Read[int]()
-    has_work = _Read[bool]()
-    stepped = _Read[bytes]()
-    missed_subject = _Read[bytes]()
-    pings = _Read[int]()
-    messages = _Read[int]()
-    volume = _Read[int]()
+    max_control_line = WrittenAlike[int]()
+    max_payload = WrittenAlike[int]()
+    awaiting_connect = WrittenAlike[bool]()
+    first_ping_due = WrittenAlike[bool]()
+    verbose = WrittenAlike[bool]()
+    pedantic = WrittenAlike[bool]()
+    echo = WrittenAlike[bool]()
+    headers = WrittenAlike[bool]()
+    no_responders = WrittenAlike[bool]()
+    stepping = WrittenAlike[bool]()
+    asked: WrittenAlike[Asked | None] = WrittenAlike()
+    delivered = ReadAlike[bool]()
+    have = ReadAlike[int]()
+    has_work = ReadAlike[bool]()
+    stepped = ReadAlike[bytes]()
+    missed_subject = ReadAlike[bytes]()
+    pings = ReadAlike[int]()
+    messages = ReadAlike[int]()
+    volume = ReadAlike[int]()
 
     def __str__(self) -> str:
         return f"source of connection {self.cid}"
@@ -468,7 +421,7 @@ _RUN_CHANGES: Final = (
 def _seen(source: Source) -> tuple[object, ...]:
     return (
         source.have, source.pings, source.messages, source.volume, source.stepped, source.first_ping_due,
-        source.ops, _told(source.violation), source.unfinished is not None, source.peek(_SHOWN_MAX),
+        source.ops, _told(source.violation), source.unfinished is not None, source.peek(_PEEKED),
         source.asked, source.delivered,
     )  # fmt: skip
 

@@ -17,6 +17,7 @@ from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from natscore.authentication import authenticator_for
 from natscore.dataplane import PureDataPlane
 from natscore.effects import (
     Close,
@@ -42,6 +43,7 @@ from natscore.events import (
     Instant,
     LameDuckRequested,
     ListenerOpened,
+    OptionsReloaded,
     PasswordVerified,
     PeerClosing,
     ServerStarted,
@@ -125,9 +127,15 @@ class World:
         """The instant on both clocks."""
         return Instant(self.now_ns, _EPOCH_NS + self.now_ns)
 
-    def server(self, *, authenticator: Authenticator | None = None, **options: Any) -> SimulatedServer:
+    def server(
+        self,
+        *,
+        authenticator: Authenticator | None = None,
+        authenticators: Callable[[Options], Authenticator] = authenticator_for,
+        **options: Any,
+    ) -> SimulatedServer:
         """Start a server with these options."""
-        server = SimulatedServer(self, Options(**options), authenticator)
+        server = SimulatedServer(self, Options(**options), authenticator, authenticators)
         self.servers.append(server)
         return server
 
@@ -163,8 +171,15 @@ class World:
 class SimulatedServer:
     """A server and its shell in a world."""
 
-    def __init__(self, world: World, options: Options, authenticator: Authenticator | None) -> None:
+    def __init__(
+        self,
+        world: World,
+        options: Options,
+        authenticator: Authenticator | None,
+        authenticators: Callable[[Options], Authenticator],
+    ) -> None:
         self.world = world
+        self._first_options = options
         self.facts: list[Fact] = []
         self.notes: list[Note] = []
         self.clients: dict[ConnectionId, ScriptedClient] = {}
@@ -185,6 +200,7 @@ class SimulatedServer:
             options,
             data_plane=world.data_plane,
             authenticator=authenticator,
+            authenticators=authenticators,
             facts=self.facts.append if world.recording else None,
         )
         self.journal = io.BytesIO()
@@ -274,6 +290,10 @@ class SimulatedServer:
             else TlsEstablished(at=at, cid=cid, version="1.3", cipher="TLS_AES_128_GCM_SHA256", peer=peer)
         )
 
+    def reload(self, **options: Any) -> None:
+        """Replace some of the options. Raises UsageError for what cannot be."""
+        self.feed(OptionsReloaded(at=self.world.at, options=replace(self.server.options, **options)))
+
     def shutdown(self) -> None:
         """Ask the server to end."""
         self.feed(ShutdownRequested(at=self.world.at))
@@ -296,7 +316,7 @@ class SimulatedServer:
             except PlanesDisagree as difference:
                 raise self._broken(f"two data planes disagree: {difference}") from difference
         if self.world.recording:
-            fresh = State(self.server.options, self.world.data_plane(Xorshift64(1)))
+            fresh = State(self._first_options, self.world.data_plane(Xorshift64(1)))
             for fact in self.facts:
                 fresh.fold(fact)
             self._require(fresh.summary() == state.summary(), "facts folded afresh give another state")
