@@ -406,7 +406,7 @@ def test_a_file_that_vanished_is_refused_and_an_include_that_changed_is_read(fol
 
         assert "[INF] Reloaded: max_payload = 2000" in server.messages
         assert "no such file or directory" in server.messages[-1]
-        _, info = RawClient.connect("127.0.0.1", server.port)
+        info = _info(server)
         assert info["max_payload"] == 2000
 
 
@@ -439,9 +439,16 @@ def test_all_flags_are_applied_again_on_reload(folder: Path) -> None:
         assert [line for line in server.messages if "Reloaded: " in line] == [
             "[INF] Reloaded: write_deadline = 3s"
         ]
-        _, info = RawClient.connect("127.0.0.1", server.port)
+        info = _info(server)
         assert (info["server_name"], info["max_payload"], info["auth_required"]) == ("west", 2000, True)
         assert info["tls_required"] is True
+
+
+def _info(server: Process) -> dict[str, Any]:
+    """What a new client is told."""
+    client, info = RawClient.connect("127.0.0.1", server.port)
+    client.close()
+    return info
 
 
 def _written(folder: Path, text: str) -> str:

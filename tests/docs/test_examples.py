@@ -17,6 +17,7 @@ PROGRAMS: dict[str, int | None] = {
     "docs/how-to/embed.md": 40,
     "docs/how-to/operate.md": None,
     "docs/how-to/record-and-replay.md": None,
+    "docs/how-to/reload.md": None,
     "docs/how-to/test-with-a-server.md": None,
     "docs/how-to/new-transport.md": 120,  # 100 for the transport, 20 for its use
 }

@@ -29,7 +29,7 @@ SHELL_DESTINATIONS = {
     *("no_fast_producer_stall", "no_header_support"),
     *("log_file", "log_time", "log_utc", "log_format", "debug"),
     *("trace_verbose", "debug_trace", "debug_trace_verbose"),
-    *("help", "version", "config", "help_tls", "check", "signal"),
+    *("help", "version", "config", "help_tls", "check", "signal", "reload_dry_run"),
     *("syslog", "remote_syslog", "log_size_limit"),
     *("tls_cert_file", "tls_key_file", "tls_verify", "tls_ca_file"),
 }

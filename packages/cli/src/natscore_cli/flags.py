@@ -61,6 +61,10 @@ GROUPS: Final = {
     "Server Options": (
         Flag(("c", "config"), Kind.TEXT, "config", "<file>", "Read settings from this file; flags beat it"),
         Flag(("t",), Kind.SWITCH, "check", help="Check the file and exit"),
+        Flag(
+            ("reload-dry-run",), Kind.SWITCH, "reload_dry_run",
+            help="Say what a reload of the file would do, and exit",
+        ),
         Flag(("a", "addr", "net"), Kind.TEXT, "host", "<host>", "Listen on this host (default: 0.0.0.0)"),
         Flag(
             ("p", "port"), Kind.INTEGER, "port", "<port>",

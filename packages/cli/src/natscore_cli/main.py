@@ -69,6 +69,10 @@ def _run(given: Given) -> int:
     path = str(given.values.get("config", ""))
     if given.values.get("check"):
         return _check(path)
+    if given.values.get("reload_dry_run"):
+        from natscore_cli.dryrun import dry_run
+
+        return dry_run(path)
 
     from natscore_cli.signals import SignalsBeforeStart
 

@@ -1,7 +1,8 @@
 """Reload: read the file again, and let a running server have what it says.
 
-    prepare ─► file, flags, users, TLS files, log: all opened and checked, off the loop; nothing has changed
-    apply   ─► the server, then what is around it, in one step of the loop
+    read      file, flags, users, TLS: all checked, off the loop
+    prepare   the log opened, where it is another; nothing has changed yet
+    apply     the server, then what is around it, in one step of the loop (`serve.py`)
 
 What cannot be is refused as a whole, and the old configuration stays in force
 (operations.md section 9.1). Flags beat the file as at the start, all of them.
@@ -12,9 +13,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
-from natscore.errors import ConfigError
 from natscore.reload import reload_problems
-from natscore_cli.arguments import StartRefused
+from natscore_cli.arguments import ReloadRefused, StartRefused
 from natscore_cli.changes import Profile, compared
 from natscore_cli.conf.effect import load_file
 from natscore_cli.files import os_error_text
@@ -32,11 +32,7 @@ if TYPE_CHECKING:
     from natscore_cli.settings import LogSettings, Settings
     from natscore_tcp import TlsAcceptor
 
-__all__ = ["Prepared", "ReloadRefused", "prepare", "problems"]
-
-
-class ReloadRefused(Exception):
-    """The configuration cannot take the place of the old one; the text says why, all of it."""
+__all__ = ["Prepared", "Read", "prepare", "read"]
 
 
 class Prepared(NamedTuple):
@@ -49,16 +45,25 @@ class Prepared(NamedTuple):
     destination: Destination | None  # of the log, opened; None: the one that is there
 
 
-def prepare(
+class Read(NamedTuple):
+    """What a file says now, and what that would mean."""
+
+    settings: Settings
+    profile: Profile
+    changes: Changes
+    tls: TlsAcceptor | None
+    refused: list[str]  # what keeps the server from taking it; empty: nothing
+
+
+def read(
     given: Given,
     old: Profile,
     *,
     port: int,
     memory_bytes: int,
     tls_acceptor: Callable[[Settings], TlsAcceptor | None],
-    open_destination: Callable[[LogSettings], Destination],
-) -> Prepared:
-    """Read and check what the file says now. Raises ReloadRefused; then nothing is open.
+) -> Read:
+    """Read what the file of a server says now. Raises ReloadRefused when it cannot be used at all.
 
     Args:
         given: the command line of the server.
@@ -66,7 +71,6 @@ def prepare(
         port: where it listens.
         memory_bytes: what it took for the memory of the machine.
         tls_acceptor: makes what TLS needs.
-        open_destination: opens the destination of a log.
     """
     path = str(given.values.get("config", ""))
     if not path:
@@ -78,17 +82,19 @@ def prepare(
         raise ReloadRefused("; ".join(str(error).splitlines())) from error
     profile = Profile.of(settings)
     changes = compared(old, profile)
-    if refused := problems(old, profile, changes, port=port):
-        raise ReloadRefused("; ".join(refused))
-    return Prepared(settings, profile, changes, tls, _destination(old.log, settings.log, open_destination))
-
-
-def problems(old: Profile, new: Profile, changes: Changes, *, port: int) -> list[str]:
-    """All that keeps a server from taking the new configuration."""
-    return changes.refused + [
+    refused = changes.refused + [
         escaped(one)
-        for one in reload_problems(old.options, new.options, port=port, authenticators=authenticators)
+        for one in reload_problems(old.options, profile.options, port=port, authenticators=authenticators)
     ]
+    return Read(settings, profile, changes, tls, refused)
+
+
+def prepare(found: Read, old: Profile, open_destination: Callable[[LogSettings], Destination]) -> Prepared:
+    """Open what a reload needs. Raises ReloadRefused; then nothing is open."""
+    if found.refused:
+        raise ReloadRefused("; ".join(found.refused))
+    destination = _destination(old.log, found.settings.log, open_destination)
+    return Prepared(found.settings, found.profile, found.changes, found.tls, destination)
 
 
 def _destination(
@@ -102,5 +108,3 @@ def _destination(
         raise ReloadRefused(str(error)) from error
     except OSError as error:
         raise ReloadRefused(f"error opening file: {os_error_text('open', new.file or '', error)}") from error
-    except ConfigError as error:
-        raise ReloadRefused(str(error)) from error

@@ -25,7 +25,7 @@ from natscore.errors import ConfigError
 from natscore.events import ConnectionKind, OptionsReloaded
 from natscore.journal import Recorder
 from natscore.server import Server
-from natscore_cli.arguments import StartRefused
+from natscore_cli.arguments import ReloadRefused, StartRefused
 from natscore_cli.changes import Profile
 from natscore_cli.files import (
     JournalRefused,
@@ -41,6 +41,7 @@ from natscore_cli.logins import authenticators, password_performer
 from natscore_cli.logs import Log
 from natscore_cli.machine import descriptor_limit, memory_bytes, raise_descriptor_limit
 from natscore_cli.redaction import escaped
+from natscore_cli.running import PublishedConfiguration
 from natscore_cli.signals import NAMES, end_at_once_on_another
 from natscore_cli.sink import Sink, is_character_device
 from natscore_cli.syslog import SyslogRefused, local_syslog, remote_syslog
@@ -182,6 +183,7 @@ class _Serving:
         self._profile = Profile.of(settings)
         self._memory_bytes = memory_bytes()
         self._reloads = anyio.Lock()
+        self._published = PublishedConfiguration()
         self._log = log
         self._signals = signals
         self._tls = tls
@@ -205,6 +207,7 @@ class _Serving:
 
     def __exit__(self, *_: object) -> None:
         self._remove_ports_file()
+        self._published.close()
         if self._journal is not None:
             os.close(self._journal)
 
@@ -221,6 +224,7 @@ class _Serving:
                     self._note("listening_for_clients", address=address)
                     self._say_whether_tls()
                     self._write_ports_file(address)
+                    self._publish()
                     self._note("server_ready")
                     await self._until_told_to_stop(received)
                     self._note("shutdown_initiated")
@@ -265,25 +269,29 @@ class _Serving:
 
     async def _reload(self) -> None:
         """Let the server have what the file says now, or say why it cannot (section 9)."""
-        from natscore_cli.reload import ReloadRefused
-
         async with self._reloads:
             try:
                 self._apply(await to_thread.run_sync(self._prepare))
             except ReloadRefused as error:
                 self._note("reload_refused", Level.ERROR, reason=error)
 
-    def _prepare(self) -> Prepared:
-        from natscore_cli.reload import prepare
+    def _publish(self) -> None:
+        """Let `--reload-dry-run` find by what this server runs, if it can reload at all."""
+        if self._settings.configuration is not None:
+            self._published.write(self._given, self._profile, self._address.port, self._memory_bytes)
 
-        return prepare(
+    def _prepare(self) -> Prepared:
+        """In a thread, with all that it imports: the loop goes on."""
+        from natscore_cli.reload import prepare, read
+
+        found = read(
             self._given,
             self._profile,
             port=self._address.port,
             memory_bytes=self._memory_bytes,
             tls_acceptor=tls_acceptor,
-            open_destination=_open_destination,
         )
+        return prepare(found, self._profile, _open_destination)
 
     def _apply(self, prepared: Prepared) -> None:
         old, new = self._settings, prepared.settings
@@ -304,6 +312,7 @@ class _Serving:
         self._log.change(new.log, prepared.destination, coloured=_is_coloured(new.log))
         assert new.configuration is not None
         self._note("configuration_reloaded", digest=new.configuration.digest)
+        self._publish()
 
     def _reopen_log(self) -> None:
         try:

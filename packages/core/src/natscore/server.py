@@ -411,10 +411,9 @@ class Server:
             if awaited and not connection.awaits_login:
                 awaited = False
                 self._lifecycle.logged_in(session)
-            removed = (
-                0 if fact is None else len(fact.removed) if isinstance(fact, SubscriptionsChanged) else -1
-            )
-            if removed >= 0 and not spend(OP_COST * removed):
+            if isinstance(fact, SubscriptionsChanged | None):
+                if spend(OP_COST * len(fact.removed) if fact is not None else 0):
+                    continue
                 session.job = facts
                 self._lifecycle.queue(session)
                 return

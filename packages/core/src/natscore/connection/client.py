@@ -94,13 +94,10 @@ def begin(context: Context, session: Session) -> None:
     options = context.options
     cid = session.connection.cid
     now = context.at.monotonic_ns
-    if session.connection.awaits_login:
-        session.phase = Phase.AWAITING_CONNECT
+    awaits_login = session.connection.awaits_login
+    session.phase = Phase.AWAITING_CONNECT if awaits_login else Phase.ESTABLISHED
+    if awaits_login or context.authenticator.requires_login:  # for one from before a reload, by what it says
         context.deadlines.set((cid, Timer.LOGIN), now + options.auth_timeout_ns)
-    else:
-        session.phase = Phase.ESTABLISHED
-        if context.authenticator.requires_login:  # since a reload: it is judged by what it says first
-            context.deadlines.set((cid, Timer.LOGIN), now + options.auth_timeout_ns)
     context.deadlines.set((cid, Timer.PING), now + options.ping_interval_ns)
 
 
