@@ -104,7 +104,6 @@ def test_a_flag_that_does_not_parse_gives_one_line_and_2(words: list[str], line:
         (["here"], 'unrecognized command: "here"'),
         (["-T", "false"], 'unrecognized command: "false"'),
         (["\x1b[2J"], r'unrecognized command: "\x1b[2J"'),
-        (["-sl", "reload"], "-sl is not supported yet"),
         (["-c", "none.conf"], "open none.conf: no such file or directory"),
         (["-t"], "must specify [-c, --config] option to check configuration file syntax"),
         (["--tls"], "TLS Server certificate must be present and valid"),
@@ -114,14 +113,10 @@ def test_a_flag_that_does_not_parse_gives_one_line_and_2(words: list[str], line:
             "error parsing X509 certificate/key pair: open nope.pem: no such file or directory",
         ),
         (["-js"], "-js is not supported yet"),
-        (["--log_size_limit", "5"], "--log_size_limit is not supported yet"),
+        (["--profile", "5"], "--profile is not supported yet"),
         (["-p", "65536"], "port is 65536; a port is -1 (any free one) or 0 to 65535"),
         (["-n", "a b"], "server name cannot contain spaces"),
         (["--pass", "s3cret"], "expected a user name beside the password"),
-        (
-            ["--user", "a", "--pass", "$2a$11$" + "x" * 53],
-            "--pass holds a bcrypt hash; hashed credentials are not supported yet",
-        ),
         (["--uvloop", "--backend", "trio"], "--uvloop and --backend trio exclude each other"),
     ],
 )
@@ -227,3 +222,11 @@ def test_the_busy_port_stays_with_whom_it_belongs_to() -> None:
         accepted, _ = taken.accept()
         accepted.close()
         client.close()
+
+
+@pytest.mark.spec("operations 1.4", "operations 1.5")
+def test_the_help_about_tls_goes_to_standard_output() -> None:
+    done = run("--help_tls", "-c", "absent.conf")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("\nTLS configuration is specified in the tls section")

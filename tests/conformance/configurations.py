@@ -1,72 +1,79 @@
-"""Which configurations our server can be given today.
+"""What the configuration of a vector makes of our server, and which of them wait for something.
 
 The scenarios hold configuration files. Our command reads them; a simulated server is
-given the settings that they come to. Every file that asks for something that is not
-built stands in `LATER` with its reason: nothing is left out of a run except through
-this table.
+given what they come to. A file that asks for something that is not built is left out
+of a run only if `LATER` says so, by the path of the option.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from natscore_cli.arguments import parse
+from natscore_cli.conf.effect import load_file
+from natscore_cli.settings import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["LATER", "OURS", "reason_for_later"]
+    from natscore_cli.conf.effect import FileSettings
+    from natscore_cli.settings import Settings
 
-MILLISECOND_NS: Final = 1_000_000
-
-
-OURS: Final[Mapping[str | None, Mapping[str, Any]]] = {
-    None: {},
-    "max_payload: 10": {"max_payload": 10},
-    "no_header_support: true": {"headers": False},
-    "max_control_line: 64": {"max_control_line": 64},
-    "max_subscriptions: 2": {"max_subscriptions": 2},
-    "max_connections: 2": {"max_connections": 2},
-    "max_sub_tokens: 3": {"max_subject_tokens": 3},
-    'ping_interval: "200ms"\nping_max: 2': {"ping_interval_ns": 200 * MILLISECOND_NS, "ping_max": 2},
-    'ping_interval: "200ms"\nping_max: 1': {"ping_interval_ns": 200 * MILLISECOND_NS, "ping_max": 1},
-    'authorization: { token: "s3cret", timeout: 0.5 }': {
-        "token": "s3cret",
-        "auth_timeout_ns": 500 * MILLISECOND_NS,
-    },
-    'authorization: { user: "u", password: "pw", timeout: 0.5 }': {
-        "user": "u",
-        "password": "pw",
-        "auth_timeout_ns": 500 * MILLISECOND_NS,
-    },
-    "max_pending: 1048576": {"max_pending": 1_048_576},
-    'write_deadline: "300ms"': {"write_deadline_ns": 300 * MILLISECOND_NS},
-}
-"""The settings of natscore.Options, by the text of the configuration file; None is the server as it comes."""
-
-_BCRYPT: Final = "bcrypt passwords come with the security package"
-_USERS: Final = "user lists and nkeys come with accounts and the security package"
-_ACCOUNTS: Final = "accounts are a later issue"
-_PERMISSIONS: Final = "permissions are a later issue"
-_MAPPINGS: Final = "subject mappings are a later issue"
+__all__ = ["LATER", "LATER_VECTORS", "file_of", "reason_for_later", "settings_of", "without_port"]
 
 LATER: Final[Mapping[str, str]] = {
-    'authorization: { user: "u", password: "$2a$': _BCRYPT,
-    "authorization: { users: [ {user: a, password: p}, {nkey: ": _USERS,
-    "no_auth_user: a\n": _USERS,
-    "accounts: ": _ACCOUNTS,
-    "authorization: { users: [ {user: u, password: p, permissions: ": _PERMISSIONS,
-    "mappings: ": _MAPPINGS,
+    "accounts.limits": "limits of accounts",
 }
-"""By how the configuration file begins: why ours cannot be given it yet."""
+"""Options that the command refuses because they are not built, and what they wait for."""
+
+LATER_VECTORS: Final[Mapping[str, str]] = {
+    "auto-imported-account-ping-service": "services of the system account",
+}
+"""Vectors whose configuration can be given to ours, and what they wait for all the same."""
+
+_MEMORY_BYTES: Final = 1 << 30
+_PORT: Final = "__PORT__"  # stands in some vectors; every server here gets its port by a flag
 
 
+@cache
+def file_of(config: str) -> FileSettings:
+    """What the text of a file asks for. Raises FileRefused."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "server.conf"
+        path.write_text(without_port(config))
+        return load_file(str(path), {})
+
+
+def without_port(config: str) -> str:
+    """The text with any free port where a vector wants one."""
+    return config.replace(_PORT, "-1")
+
+
+@cache
+def settings_of(config: str | None) -> Settings:
+    """What a start with this file comes to; None is the server as it comes. Raises StartRefused."""
+    return resolve(
+        parse(["-a", "127.0.0.1", "-p", "-1"]),
+        memory_bytes=_MEMORY_BYTES,
+        file=None if config is None else file_of(config),
+    )
+
+
+@cache
 def reason_for_later(config: str | None) -> str | None:
     """Why ours cannot be given `config` yet; None when it can.
 
-    Raises LookupError for a configuration that neither table knows.
+    Raises LookupError for an option that `LATER` does not know.
     """
-    if config in OURS:
+    if config is None:
         return None
-    for beginning, reason in LATER.items():
-        if config is not None and config.startswith(beginning):
-            return reason
-    raise LookupError(f"nobody decided whether ours can be given {config!r}")
+    reasons = []
+    for line in file_of(config).not_built:
+        option = line.split(": ")[1].split(" is ")[0]
+        if option not in LATER:
+            raise LookupError(f"nobody decided what waits for {option}")
+        reasons.append(LATER[option])
+    return reasons[0] if reasons else None

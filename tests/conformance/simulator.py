@@ -7,10 +7,12 @@ a moment and always the same way.
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Final
 
-from tests.conformance.configurations import OURS, reason_for_later
+from natscore.options import Options
+from natscore_security import passwords
+from tests.conformance.configurations import reason_for_later, settings_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,8 +44,11 @@ class SimulationDriver:
         from natscore.testing import World
 
         world = World(SEED, cuts=self.cuts)
-        # The vectors expect the address that the socket drivers listen on.
-        yield SimulatedSubject(world, world.server(host="127.0.0.1", **OURS[config]))
+        settings = settings_of(config)
+        options = {field.name: getattr(settings.options, field.name) for field in fields(Options)}
+        server = world.server(authenticator=settings.logins.authenticator(), **options)
+        server.verify = passwords.matches
+        yield SimulatedSubject(world, server)
         world.check()
 
 

@@ -15,6 +15,7 @@ import urllib.request
 from contextlib import ExitStack, nullcontext, suppress
 from typing import TYPE_CHECKING, Final, Self
 
+from tests.conformance.configurations import without_port
 from tests.support.servers import start
 from tests.support.wire import RawClient, WireTimeout
 
@@ -48,11 +49,12 @@ class ServerPool:
         """
         # Close reasons are read from the debug log; Go also says on its monitoring port what is subscribed.
         flags = ("-D", *flags) if program.kind == "ours" else ("-D", "-m", "-1", *flags)
+        text = None if config is None else without_port(config)
         if fresh:
-            return SocketSession(start(program, *flags, config=config), owns_server=True)
+            return SocketSession(start(program, *flags, config=text), owns_server=True)
         key = (program, flags, config)
         if key not in self._servers:
-            self._servers[key] = self._running.enter_context(start(program, *flags, config=config))
+            self._servers[key] = self._running.enter_context(start(program, *flags, config=text))
         return SocketSession(self._servers[key])
 
     def __enter__(self) -> Self:

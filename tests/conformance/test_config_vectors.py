@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import pytest
 
+from natscore.account.accounts import resolved
+from natscore.authentication import authenticator_for
 from natscore_cli.arguments import parse
 from natscore_cli.conf.effect import load_file
 from natscore_cli.conf.resolve import load
@@ -28,8 +30,6 @@ CASES: Final[dict[str, dict[str, Any]]] = {case["id"]: case for case in VECTORS[
 DIGESTS: Final[list[dict[str, str]]] = VECTORS["digests"]["cases"]
 
 WAITING: Final = {
-    "import-not-exported": "what accounts import of one another is checked with accounts",
-    "import-cycle": "what accounts import of one another is checked with accounts",
     "monitor-http-and-https": "a server that starts monitoring says it",
 }
 """Cases that no part of the server can judge yet, and why."""
@@ -139,17 +139,11 @@ VALUES: Final[dict[str, Callable[[Found], Any]]] = {
     "server_name": lambda found: found.settings.options.server_name,
     "ping_interval": lambda found: found.settings.options.ping_interval_ns,
     "auth_timeout": lambda found: found.settings.options.auth_timeout_ns / 10**9,
-    "auth_required": lambda found: (
-        found.settings.options.requires_authentication or any("users" in one for one in accounts(found.file))
-    ),
+    "auth_required": lambda found: requires_login(found.settings),
     "host": lambda found: found.settings.options.host,
     "port": lambda found: found.settings.options.port,
     "tags": lambda found: inside(found.file, "server_tags"),
-    "system_account": lambda found: (
-        None
-        if "no_system_account" in found.file.settings and inside(found.file, "no_system_account")
-        else inside(found.file, "system_account") if "system_account" in found.file.settings else "$SYS"
-    ),
+    "system_account": lambda found: resolved(found.settings.options.accounts).system_account,
     "cluster.name": lambda found: inside(found.file, "cluster", "name"),
     "cluster.cluster_port": lambda found: inside(found.file, "cluster", "port"),
     "leaf.port": lambda found: inside(found.file, "leafnodes", "port"),
@@ -159,8 +153,8 @@ VALUES: Final[dict[str, Callable[[Found], Any]]] = {
 """A field of /varz, from what /varz will be made of."""
 
 
-def accounts(file: FileSettings) -> list[Any]:
-    return list(inside(file, "accounts").values()) if "accounts" in file.settings else []
+def requires_login(settings: Settings) -> bool:
+    return (settings.logins.authenticator() or authenticator_for(settings.options)).requires_login
 
 
 @pytest.mark.spec("configuration 4.1", "configuration 4.2", "configuration 2.5", "configuration 2.7")

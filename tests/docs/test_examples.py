@@ -15,7 +15,9 @@ FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 # page: the most lines its programs may have together (None: no bound)
 PROGRAMS: dict[str, int | None] = {
     "docs/how-to/embed.md": 40,
+    "docs/how-to/operate.md": None,
     "docs/how-to/record-and-replay.md": None,
+    "docs/how-to/reload.md": None,
     "docs/how-to/test-with-a-server.md": None,
     "docs/how-to/new-transport.md": 120,  # 100 for the transport, 20 for its use
 }

@@ -37,7 +37,7 @@ def run(test: Coroutine[Any, Any, T]) -> T:
 
 
 @contextlib.asynccontextmanager
-async def connected(url: str, **options: Any) -> AsyncIterator[Client]:
+async def connected(url: str | list[str], **options: Any) -> AsyncIterator[Client]:
     """A connection, closed at the end, also when it could not be made.
 
     An error that the library reports fails the test; a test that expects errors

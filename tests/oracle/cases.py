@@ -5,14 +5,14 @@ from __future__ import annotations
 from itertools import product
 from typing import TYPE_CHECKING, Final
 
-from tests.oracle.rules import User, is_subscribable
+from tests.oracle.rules import Import, User, is_subscribable
 
 if TYPE_CHECKING:
     from random import Random
 
     from tests.oracle.rules import Entry
 
-__all__ = ["PUBLISHED", "a_subscription", "a_user"]
+__all__ = ["PUBLISHED", "a_reply", "a_subscription", "a_user", "some_imports", "some_time"]
 
 _LETTERS: Final = (b"a", b"b")
 _TOKENS_MAX: Final = 3
@@ -30,6 +30,10 @@ _BROKEN: Final = [b"a..b", b".a", b"b.", b"*..", *(one for one in _ALL if not is
 
 PUBLISHED: Final = (*_LITERALS, *_LITERALS, *_ALL, b"a..b", b".a", b"b.")
 """What messages are published to. Literals are drawn more often than wildcards, which are plain tokens."""
+
+_SECOND: Final = 1_000_000_000
+_MOST: Final = (0, 1, 1, 2, 3, -1)
+_EXPIRES: Final = (0, 1, _SECOND, 2 * _SECOND, -1)
 
 _QUEUES: Final = (b"x", b"y", b"x.y", b"x.*", b"x.>", b"x.", b"x..y")
 _QUEUE_RULES: Final = (b"x", b"y", b"x.y", b"x.*", b"*", b">", b"x.>", b"*.y", b"*.*")
@@ -61,7 +65,50 @@ def a_user(random: Random) -> User:
         subscribe_allow = tuple(entries)
     publish_deny = tuple(_a_pattern(random) for _ in range(random.choice((0, 0, 1, 2))))
     subscribe_deny = tuple(_an_entry(random) for _ in range(random.randrange(4)))
-    return User(publish_allow, publish_deny, subscribe_allow, subscribe_deny)
+    responses = None
+    if random.random() < 0.4:
+        responses = (random.choice(_MOST), random.choice(_EXPIRES))
+    return User(publish_allow, publish_deny, subscribe_allow, subscribe_deny, responses)
+
+
+def a_reply(random: Random) -> bytes:
+    """Where an answer is asked for, or nowhere. Others publish to the same subjects."""
+    return random.choice(PUBLISHED) if random.random() < 0.4 else b""
+
+
+def some_imports(random: Random, importer: str, exporter: str) -> list[Import]:
+    """Up to three streams, each with the subjects it has at the exporter, or with others."""
+    made = {}
+    for _ in range(random.choice((1, 2, 3))):
+        subject = random.choice((b">", b"a.>", b"*.*", b"*", b"b.*")) if random.random() < 0.5 else (
+            _a_pattern(random)
+        )  # fmt: skip
+        made[subject] = Import(importer, exporter, subject, _a_name(random, subject))
+    return list(made.values())
+
+
+def _a_name(random: Random, subject: bytes) -> bytes:
+    """What the importer calls a stream: the same, with a prefix, or with its wildcards elsewhere."""
+    stars = [b"$%d" % (number + 1) for number in range(subject.split(b".").count(b"*"))]
+    kept = list(subject.split(b"."))
+    for star in stars:
+        kept[kept.index(b"*")] = star
+    kind = random.randrange(4)
+    if kind == 0:
+        return b".".join(kept)
+    if kind == 1:
+        return b".".join([random.choice(_LETTERS), *kept])
+    random.shuffle(stars)
+    if kind == 2 and len(stars) == 1:
+        stars *= 2
+    tokens = [*stars, *random.choices(_LETTERS, k=random.randrange(not stars, 2 + (not stars)))]
+    random.shuffle(tokens)
+    return b".".join([*tokens, b">"] if kept[-1] == b">" else tokens)
+
+
+def some_time(random: Random) -> int:
+    """Nanoseconds that pass: none, exactly as long as somebody may answer, a little more, or very long."""
+    return random.choice((0, 0, 0, 1, _SECOND, _SECOND + 1, 120 * _SECOND + 1))
 
 
 def a_subscription(random: Random) -> tuple[bytes, bytes | None]:

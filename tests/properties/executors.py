@@ -72,6 +72,7 @@ def _counters(connection: Connection) -> tuple[object, ...]:
     return (
         (source.have, source.messages, source.volume, source.pings, source.has_work, source.peek(40)),
         (outbox.size, outbox.appended, outbox.messages, outbox.volume, outbox.accepts, outbox.blocked),
+        repr(outbox.responses),
         [(one.sid, one.max, one.delivered, one.live) for one in connection.subscriptions.values()],
     )
 

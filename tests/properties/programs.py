@@ -33,6 +33,7 @@ __all__ = [
     "pieces",
     "programs",
     "published_subjects",
+    "response_programs",
     "subscribed_subjects",
     "valid_ops",
 ]
@@ -312,6 +313,32 @@ def group_programs(draw: DrawFn, connections: int = 7) -> list[Step]:
     for _ in range(draw(st.integers(1, 4))):
         data = b"".join(row * draw(st.integers(1, 9)) for row in draw(st.lists(rows, min_size=1, max_size=3)))
         steps.append(Chunk(draw(st.integers(0, connections - 1)), data, draw(cuts_of(data))))
+    return steps
+
+
+@st.composite
+def response_programs(draw: DrawFn, connections: int = 4) -> list[Happening]:
+    """Everybody asks and is asked, and answers now and then, once or too often, in time or too late."""
+    steps: list[Happening] = []
+    for index in range(connections):
+        verbose = draw(st.sampled_from([b"true", b"false", b"false"]))
+        echo = draw(st.sampled_from([b"true", b"false"]))
+        said = b'"verbose":%s,"pedantic":false,"headers":true,"echo":%s' % (verbose, echo)
+        said += draw(st.sampled_from([b"", b',"no_responders":true']))
+        wish = draw(st.sampled_from([b"SUB b 1\r\n", b"SUB b q 1\r\n", b"SUB > 1\r\n", b"SUB r.* 1\r\n"]))
+        most = draw(st.sampled_from([b"", b"", b"UNSUB 1 2\r\n"]))
+        steps.append(Chunk(index, b"CONNECT {" + said + b"}\r\n" + wish + most, []))
+    reply = st.sampled_from([b"r.1", b"r.2", b"a.b", b"b"])
+    size = st.sampled_from([b"0\r\n\r\n", b"0\r\n\r\n", b"2\r\nhi\r\n", b"4096\r\n" + b"x" * 4096 + b"\r\n"])
+    for _ in range(draw(st.integers(1, 8))):
+        data = b""
+        for _ in range(draw(st.integers(1, 3))):
+            request = b"PUB b " + draw(reply) + b" " + draw(size)
+            response = b"PUB " + draw(reply) + b" " + draw(size)
+            data += draw(st.sampled_from([request, response, response])) * draw(st.sampled_from([1, 1, 2, 3]))
+        steps.append(Chunk(draw(st.integers(0, connections - 1)), data, draw(cuts_of(data))))
+        if draw(st.integers(0, 4)) == 0:
+            steps.append(Passes(draw(st.sampled_from([1, 20_000_000, 20_000_001]))))
     return steps
 
 

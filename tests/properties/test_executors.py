@@ -14,17 +14,20 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from natscore.account.permissions import EVERYTHING, Permissions, ResponsePermission, Rules
+from natscore.authentication import Accept
 from natscore.dataplane import PureDataPlane
 from natscore.replay import replay
 from natscore.testing import World
 from natscore.turn import RECEIVERS_MAX
 from tests.properties.executors import first_difference, perform, watched
-from tests.properties.programs import Chunk, executor_programs, hostile_streams
+from tests.properties.programs import Chunk, executor_programs, hostile_streams, response_programs
 from tests.support.planes import compiled_plane
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from natscore.authentication import Login, Verdict
     from natscore.cells import Subscription
     from natscore.entropy import Xorshift64
     from natscore.plan import Group, Plan
@@ -95,6 +98,65 @@ def test_a_stream_that_is_dribbled_comes_to_the_same(
     cuts = list(range(step, len(stream), step))
 
     require_same([Chunk(0, QUIET + b"SUB > 1\r\n", []), Chunk(0, stream, cuts)], lending=lending, **options)
+
+
+# -- users who may answer ----------------------------------------------------------------------------
+
+
+class Responders:
+    """Lets everybody in. Who is not verbose may answer what it gets, and publish to little besides."""
+
+    requires_login = True
+    checks_signatures = False
+    admits_anonymous = True
+    announces_login = False
+
+    def __init__(self, responses: ResponsePermission) -> None:
+        self._quiet = Permissions(Rules((b"a.>", b"b"), (b"a.b",)), responses=responses)
+
+    def authenticate(self, login: Login) -> Verdict:
+        return Accept("A", EVERYTHING if login.said.verbose else self._quiet)
+
+
+RESPONDERS: Final = st.builds(
+    ResponsePermission, st.sampled_from([1, 2, 3, -1]), st.sampled_from([1, 20_000_000, -1])
+).map(Responders)
+
+
+@given(
+    program=st.one_of(response_programs(), executor_programs()), windows=WINDOWS, options=OPTIONS, seed=SEEDS,
+    authenticator=RESPONDERS,
+    responses_max=st.sampled_from([1, 2, 1_000]),
+)  # fmt: skip
+def test_programs_of_users_who_may_answer_come_to_the_same(
+    program: list[Happening],
+    windows: list[int | None],
+    options: dict[str, Any],
+    seed: int,
+    authenticator: Responders,
+    responses_max: int,
+) -> None:
+    options = {"max_payload": 5_000, **options, "responses_max": responses_max}
+
+    require_same(program, windows=windows, seed=seed, authenticator=authenticator, **options)
+
+
+@given(program=response_programs(), windows=WINDOWS, seed=SEEDS, authenticator=RESPONDERS)
+def test_a_journal_of_users_who_may_answer_replays_on_either_plane(
+    program: list[Happening], windows: list[int | None], seed: int, authenticator: Responders
+) -> None:
+    recorded = perform(program, PureDataPlane, windows=windows, seed=seed, authenticator=authenticator)
+
+    records = [
+        [
+            repr(connection.outbox.responses)
+            for connection in replay(
+                io.BytesIO(recorded.journal).read, data_plane=data_plane, authenticator=authenticator
+            ).server.state.connections.values()
+        ]
+        for data_plane in (PureDataPlane, OTHER)
+    ]
+    assert records[0] == records[1]
 
 
 # -- what programs rarely are: long, wide, full ------------------------------------------------------
@@ -224,6 +286,13 @@ class CountsAnEmptyHeader(PureDataPlane):
         return super().publish(source, plan, subject, reply, line, body, header_size)
 
 
+class NotesWhatIsNotDelivered(PureDataPlane):
+    def _deliver(self, source: Any, subscription: Subscription, subject: bytes, message: Any) -> bool:
+        if message.reply and subscription.outbox.responses is not None:
+            subscription.outbox.responses.note(message.reply, self._now_ns)
+        return super()._deliver(source, subscription, subject, message)
+
+
 class ForgetsTheSecondLine(PureDataPlane):
     def _subscription_ops(self, source: Any, buffer: bytes, start: int, name: bytes, argument: bytes) -> Any:
         stop = super()._subscription_ops(source, buffer, start, name, argument)
@@ -250,6 +319,27 @@ def test_programs_find_a_difference_that_is_planted(planted: type[PureDataPlane]
     @given(program=executor_programs())
     def search(program: list[Happening]) -> None:
         require_same(program, planted, lending=False)
+
+    with pytest.raises(AssertionError, match="events, facts, received, journal: "):
+        search()
+
+
+class ForgetsThatAResponseWasUsed(PureDataPlane):
+    def response_plan(self, source: Any, subject: bytes, refusal: Plan[Subscription]) -> Any:
+        found = super().response_plan(source, subject, refusal)
+        if isinstance(found, type(refusal)) and not found.refuses:
+            source.outbox.responses.note(subject, self._now_ns)
+        return found
+
+
+@pytest.mark.parametrize("planted", [NotesWhatIsNotDelivered, ForgetsThatAResponseWasUsed])
+def test_programs_of_users_who_may_answer_find_a_difference_that_is_planted(
+    planted: type[PureDataPlane],
+) -> None:
+    @settings(max_examples=1_000, database=None, derandomize=True, phases=[Phase.generate])
+    @given(program=response_programs(), authenticator=RESPONDERS)
+    def search(program: list[Happening], authenticator: Responders) -> None:
+        require_same(program, planted, lending=False, authenticator=authenticator)
 
     with pytest.raises(AssertionError, match="events, facts, received, journal: "):
         search()

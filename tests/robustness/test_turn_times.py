@@ -257,7 +257,7 @@ def test_hundred_connections_that_end_in_one_event_stall_nobody_for_50_ms() -> N
         with without_collector():
             shell.shut_down()
         assert all(shell.server.session(client) is None for client in clients)
-        assert shell.server.state.accounts["$G"].sublist.count == 0
+        assert shell.server.state.accounts["$G"].subscriptions == 0
         return shell
 
     assert stalls_nobody(end)
@@ -269,6 +269,7 @@ class Denied:
     requires_login = True
     checks_signatures = False
     admits_anonymous = False
+    announces_login = True
 
     def authenticate(self, login: Login) -> Verdict:
         if not login.said.user:

@@ -24,6 +24,7 @@ class AccountOfUser:
     requires_login = True
     checks_signatures = False
     admits_anonymous = False
+    announces_login = True
 
     def authenticate(self, login: Login) -> Verdict:
         return Accept(login.said.user)

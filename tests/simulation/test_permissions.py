@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
@@ -26,6 +26,7 @@ class Users:
     requires_login = True
     checks_signatures = False
     admits_anonymous = False
+    announces_login = True
 
     def __init__(self, **users: Permissions) -> None:
         self._users = {"anybody": EVERYTHING, **users}
@@ -48,7 +49,7 @@ def client_of(server: SimulatedServer, user: str = "anybody", **said: object) ->
     return client
 
 
-def server_of(permissions: Permissions, **options: object) -> SimulatedServer:
+def server_of(permissions: Permissions, **options: Any) -> SimulatedServer:
     """A server with the user `u`, who has these permissions, and `anybody`, who may do all."""
     return World().server(authenticator=Users(u=permissions), **options)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from natscore.account.permissions import EVERYTHING, Permissions
 from natscore.account.settings import AccountSettings, AccountsSettings, StreamExport, StreamImport
@@ -24,6 +24,7 @@ class ByAccount:
     requires_login = True
     checks_signatures = False
     admits_anonymous = False
+    announces_login = True
 
     def __init__(self, **permissions: Permissions) -> None:
         self._permissions = permissions
@@ -51,7 +52,7 @@ def server_of(
     *accounts: AccountSettings,
     permissions: dict[str, Permissions] | None = None,
     world: World | None = None,
-    **options: object,
+    **options: Any,
 ) -> SimulatedServer:
     """A server with these accounts."""
     return (world or World()).server(

@@ -36,7 +36,10 @@ PACKAGES: Final = {
 }
 """Each package, and the other ones it may import. Nobody imports the command."""
 
-SEES_THE_CORE: Final = {"natscore_security.authenticator", "natscore_security.performers"}
+SEES_THE_CORE: Final = {
+    *("natscore_security.authenticator", "natscore_security.authenticators"),
+    *("natscore_security.certificates", "natscore_security.performers"),
+}
 """Of the security package, which is useful without a server, what needs one."""
 
 REACHED_FOR: Final = {
@@ -50,17 +53,18 @@ COMPILED: Final = {"cpython", "cython", "libc"}
 
 LAYERS: Final = (
     ("values",),
-    ("deadlines", "entropy", "errors", "events", "identity", "subject", "turn", "version"),
+    ("deadlines", "entropy", "errors", "identity", "subject", "turn", "version"),
     ("destinations",),
     ("transform",),
     ("account",),
-    ("effects", "holdings", "options", "wire"),
+    ("effects", "events", "holdings", "options", "wire"),
     ("facts",),
     # The live objects of the hot path: subscriptions point at plans, plans at cells, cells at subscriptions.
-    ("cells", "controlops", "delivery", "plan", "plane", "sublist"),
-    ("dataplane",),
+    ("cells", "controlops", "delivery", "message", "plan", "plane", "posting", "responses", "sublist"),
+    ("dataplane", "tables"),
     ("state",),
     ("authentication", "explain"),
+    ("reload",),
     ("connection",),
     ("topology",),
     ("server",),

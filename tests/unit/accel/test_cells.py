@@ -394,9 +394,11 @@ class _Hole:
     local = (None,)
     renamed = ()
     groups = ()
+    asks = ()
+    inland = None
     fanout = width = overhead = 0
     distinct = True
-    refuses = False
+    refuses = tracks = False
 
 
 WITH_A_HOLE: Plan = _Hole()  # type: ignore[type-arg, assignment]

@@ -12,8 +12,10 @@ import pytest
 
 from natscore.effects import Level, Note
 from natscore.events import Address, ConnectionKind
-from natscore_cli.logs import Log, Sink, is_character_device, open_log_file
+from natscore_cli.logfile import LogFile
+from natscore_cli.logs import Log
 from natscore_cli.settings import LogSettings
+from natscore_cli.sink import Sink, is_character_device
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -342,7 +344,7 @@ def test_a_log_file_is_for_owner_and_group_and_is_appended_to(tmp_path: Path) ->
     before = os.umask(0)
     try:
         for _ in range(2):
-            log = Log(LogSettings(time=False), open_log_file(str(path)))
+            log = Log(LogSettings(time=False), LogFile(str(path)))
             log(ready())
             log.close()
     finally:

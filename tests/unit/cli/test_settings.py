@@ -149,7 +149,6 @@ def test_what_clients_are_told_is_unicode(flag: str, name: str) -> None:
 
 def test_what_is_not_built_is_refused_by_name() -> None:
     assert refusal("-m", "8222", "--profile", "9") == "-m, --profile are not supported yet"
-    assert refusal("-sl", "reload") == "-sl is not supported yet"
     assert refusal("-js") == "-js is not supported yet"
 
 
@@ -171,7 +170,10 @@ def test_tls_needs_a_certificate_and_its_key(words: tuple[str, ...], text: str) 
 def test_a_certificate_and_its_key_are_enough_for_tls() -> None:
     chosen = settings("--tlscert", "cert.pem", "--tlskey", "key.pem", "--tlsverify", "--tlscacert", "ca.pem")
 
-    assert chosen.tls == TlsSettings(cert_file="cert.pem", key_file="key.pem", ca_file="ca.pem", verify=True)
+    assert chosen.tls is not None
+    assert chosen.tls.settings == TlsSettings(
+        cert_file="cert.pem", key_file="key.pem", ca_file="ca.pem", verify=True
+    )
     assert chosen.options.tls == TlsOptions(verify=True)
     assert chosen.options.auth_timeout_ns == 3 * SECOND
     assert settings("--tlscert", "c", "--tlskey", "k", "--auth_timeout", "9s").options.auth_timeout_ns == (
@@ -186,14 +188,22 @@ def test_tls_can_be_switched_off() -> None:
     assert chosen.options.auth_timeout_ns == 2 * SECOND
 
 
+@pytest.mark.spec("client-protocol 16.2")
 @pytest.mark.parametrize("variant", "abxy")
-@pytest.mark.parametrize(("flag", "more"), [("--pass", ("--user", "a")), ("--auth", ())])
-def test_a_bcrypt_hash_is_refused_and_not_shown(flag: str, more: tuple[str, ...], variant: str) -> None:
+@pytest.mark.parametrize(
+    ("flag", "more", "what"),
+    [("--pass", ("--user", "a"), "a hashed password"), ("--auth", (), "a hashed token")],
+)
+def test_a_bcrypt_hash_is_compared_as_one_and_not_shown(
+    flag: str, more: tuple[str, ...], what: str, variant: str
+) -> None:
     hashed = f"$2{variant}$11$" + "x" * 53
 
-    text = refusal(flag, hashed, *more)
+    logins = settings(flag, hashed, *more).logins
 
-    assert text == f"{flag} holds a bcrypt hash; hashed credentials are not supported yet"
+    assert logins.needs_security == what
+    assert not logins.plain_passwords
+    assert "xxx" not in repr(logins)
 
 
 def test_a_password_that_only_begins_like_a_hash_is_a_password() -> None:
@@ -222,3 +232,11 @@ def test_uvloop_is_a_loop_of_asyncio() -> None:
 def test_settings_do_not_show_secrets() -> None:
     assert "s3cret" not in repr(settings("--user", "a", "--pass", "s3cret"))
     assert "s3cret" not in repr(settings("--auth", "s3cret"))
+
+
+@pytest.mark.spec("operations 1.2", "operations 6.4", "operations 6.5")
+def test_the_flags_of_the_log_reach_their_places() -> None:
+    log = settings("-s", "-r", "udp://h:514", "--log_size_limit", "1000", "-l", "a.log").log
+
+    assert (log.syslog, log.remote_syslog, log.size_limit, log.file) == (True, "udp://h:514", 1000, "a.log")
+    assert settings("--log_size_limit", "-1").log == settings().log

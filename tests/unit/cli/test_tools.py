@@ -21,6 +21,7 @@ from natscore.state import State
 from natscore.testing import World
 from natscore_cli.tools import main
 from natscore_cli.tools.export import export
+from natscore_tcp.executor import PURE_VARIABLE, choose_executor
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,6 +56,7 @@ def test_replay_reports_the_final_state(journal: Path, capsys: pytest.CaptureFix
     head, *rest = capsys.readouterr().out.splitlines()
     assert head.endswith(" events replayed without a difference")
     assert rest == [
+        f"data plane: {'compiled' if choose_executor().compiled else 'pure Python'}",
         "connections: 1 open of 2",
         "subscriptions: 2",
         "messages: 2 published (9 bytes), 1 delivered (7 bytes)",
@@ -62,6 +64,23 @@ def test_replay_reports_the_final_state(journal: Path, capsys: pytest.CaptureFix
         "authentication failures: 0",
         '  127.0.0.1:40005 - cid:5 "reader": 2 subscriptions, 0 published, 1 delivered',
     ]
+
+
+def test_replay_runs_in_pure_python_where_that_is_asked_for(
+    journal: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main(["replay", str(journal)]) == 0
+    by_default = capsys.readouterr().out.splitlines()
+
+    assert main(["replay", "--pure", str(journal)]) == 0
+    by_flag = capsys.readouterr().out.splitlines()
+    monkeypatch.setenv(PURE_VARIABLE, "1")
+    assert main(["replay", str(journal)]) == 0
+    by_variable = capsys.readouterr().out.splitlines()
+
+    assert by_flag[1] == "data plane: pure Python"
+    assert by_variable == by_flag
+    assert by_default[2:] == by_flag[2:]
 
 
 def test_replay_reports_the_first_event_that_differs(

@@ -24,7 +24,9 @@ from natscore.events import (
     DialFailed,
     Event,
     Instant,
+    LameDuckRequested,
     ListenerOpened,
+    OptionsReloaded,
     PasswordVerified,
     PeerClosing,
     ServerStarted,
@@ -75,6 +77,8 @@ EVENTS: Final[list[Event]] = [
         ),
     ),
     TlsFailed(at=AT, cid=CID, error="EOF"),
+    OptionsReloaded(at=AT, options=Options(user="u", tls=TlsOptions(verify=True))),
+    LameDuckRequested(at=AT),
     ShutdownRequested(at=AT),
 ]  # fmt: skip
 

@@ -126,6 +126,24 @@ def test_news_of_the_kernel_that_come_too_late_are_replayed(gone: bool) -> None:
     assert replay(io.BytesIO(written.getvalue()).read).events == len(events)
 
 
+def test_what_a_shell_held_over_several_reads_may_be_refused_whole() -> None:
+    written = io.BytesIO()
+    shell = Recorder(Server(), written.write, 1 << 20)
+    shell.handle(STARTED)
+    shell.handle(OPENED)
+    outbox = shell.ready[0]
+    for data in (b'CONNECT {"verbose":false}\r\nSUB foo 1\r\nPING\r\n', b"PUB foo 2\r\nhi\r\n", b"PING\r\n"):
+        shell.handle(BytesReceived(at=AT, cid=CID, data=data))
+    outbox.advance(10)
+    shell.handle(WriteBlocked(at=AT, cid=CID, refused=outbox.size))
+    shell.handle(PING)
+    outbox.advance(outbox.size)
+    shell.handle(WriteProgressed(at=AT, cid=CID, refused=0))
+    shell.handle(PING)
+
+    assert replay(io.BytesIO(written.getvalue()).read).events == 9
+
+
 def test_an_event_that_is_refused_only_now_diverges() -> None:
     written = io.BytesIO()
     shell = Recorder(Server(), written.write, 1 << 20)
@@ -153,6 +171,7 @@ class Only:
     requires_login = True
     checks_signatures = False
     admits_anonymous = False
+    announces_login = True
 
     def __init__(self, name: str) -> None:
         self.name = name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import bcrypt
@@ -21,7 +22,7 @@ from natscore.authentication import (
     Wait,
     nonce_text,
 )
-from natscore.events import Address, Instant
+from natscore.events import Address, Certificate, Instant
 from natscore.wire.connect import ConnectOptions
 from natscore_security import passwords
 from natscore_security.authenticator import ConfiguredUsers
@@ -181,6 +182,95 @@ def test_key_is_ignored_where_none_is_configured() -> None:
     assert authenticator.authenticate(login(**signed())) == Refuse()
 
 
+# -- certificates --------------------------------------------------------------------------------------
+
+
+def certificate(*emails: str, dns_names: tuple[str, ...] = ()) -> Certificate:
+    return Certificate(
+        subject=((("CN", "cn"),),), emails=emails, dns_names=dns_names, uris=(), key_sha256="", sha256=""
+    )
+
+
+def shown(peer: Certificate | None, **said: Any) -> Login:
+    """A login by a certificate, besides what CONNECT says."""
+    return replace(login(**said), certificate=peer)
+
+
+MAPPED: Final = ConfiguredUsers(
+    [
+        User("bob@acme", account="A", permissions=PERMISSIONS),
+        User("locked", "p"),
+        User("ws", connection_types=frozenset({"WEBSOCKET"})),
+        User("by-name", "p"),
+        NkeyUser(PAIR.public_key, account="C"),
+    ],
+    no_auth_user="by-name",
+    maps_certificates=True,
+)
+
+
+@pytest.mark.spec("client-protocol 17.3")
+def test_certificate_says_who_a_client_is_whatever_it_says() -> None:
+    bob = Accept("A", PERMISSIONS, user="bob@acme")
+
+    assert MAPPED.authenticate(shown(certificate("bob@acme"))) == bob
+    assert MAPPED.authenticate(shown(certificate("bob@acme"), user="by-name", auth_token="t")) == bob
+    assert MAPPED.authenticate(shown(certificate("ws", "bob@acme"))) == bob  # who may not connect like this
+
+
+@pytest.mark.spec("client-protocol 17.3", "client-protocol 12:Authorization Violation")
+@pytest.mark.parametrize(
+    ("peer", "said"),
+    [
+        (None, {}),
+        (None, {"user": "by-name", "password": "p"}),
+        (certificate("nobody"), {}),
+        (certificate("nobody"), {"user": "by-name", "password": "p"}),
+        (certificate("ws"), {}),
+        (certificate("bob@acme"), {"password": "x"}),
+        (certificate("locked"), {}),
+    ],
+)
+def test_client_whose_certificate_is_no_user_is_refused(
+    peer: Certificate | None, said: dict[str, str]
+) -> None:
+    assert MAPPED.authenticate(shown(peer, **said)) == Refuse()
+
+
+@pytest.mark.spec("client-protocol 17.3")
+def test_password_of_the_user_of_a_certificate_must_be_said() -> None:
+    assert MAPPED.authenticate(shown(certificate("locked"), password="p")) == Accept(user="locked")
+
+
+@pytest.mark.spec("client-protocol 16.1")
+def test_client_that_signs_needs_no_user_of_its_certificate() -> None:
+    assert MAPPED.authenticate(shown(certificate("nobody"), **signed())) == Accept("C")
+
+
+@pytest.mark.spec("client-protocol 16.1")
+def test_only_an_nkey_user_is_nobody_where_certificates_are_mapped() -> None:
+    nkey = ConfiguredUsers(
+        [User("a"), NkeyUser(PAIR.public_key, account="C")],
+        no_auth_user=PAIR.public_key,
+        maps_certificates=True,
+    )
+
+    assert nkey.authenticate(shown(certificate("a"))) == Accept("C")
+
+
+# -- the invented user -----------------------------------------------------------------------------------
+
+
+@pytest.mark.spec("accounts 3", "client-protocol 16.5")
+def test_where_a_user_is_invented_a_client_that_names_nobody_is_in_the_global_account() -> None:
+    users = ConfiguredUsers([User("sys", "p", account="$SYS")], invents_user=True)
+
+    assert users.authenticate(login()) == Accept("$G")
+    assert users.authenticate(login(user="sys", password="p")) == Accept("$SYS")
+    assert users.authenticate(login(user="sys")) == Refuse()
+    assert (users.admits_anonymous, users.announces_login) == (True, True)
+
+
 # -- who names nobody --------------------------------------------------------------------------------
 
 
@@ -301,6 +391,7 @@ def test_nonce_is_sent_only_where_somebody_signs() -> None:
 
     assert [one.checks_signatures for one in found] == [True, False, True, False, False]
     assert [one.admits_anonymous for one in found] == [False, True, False, False, False]
+    assert [one.announces_login for one in found] == [True, False, True, True, True]
     assert all(one.requires_login for one in found)
 
 

@@ -8,6 +8,7 @@ import select
 import socket
 import time
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
@@ -26,7 +27,7 @@ from natscore_tcp.backend import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
 
 pytestmark = pytest.mark.anyio
 
@@ -64,16 +65,16 @@ class Counting:
 class Loop:
     """A backend on the running event loop, and what it reported."""
 
-    def __init__(self, group: anyio.abc.TaskGroup) -> None:
+    def __init__(self, group: anyio.abc.TaskGroup, round_over: Callable[[], None]) -> None:
         self.woken = Counting()
         self.failures: list[Exception] = []
-        self.backend: Backend = current_backend(group, self.woken, self.failures.append)
+        self.backend: Backend = current_backend(group, self.woken, self.failures.append, round_over)
 
 
 @asynccontextmanager
-async def on_this_loop() -> AsyncIterator[Loop]:
+async def on_this_loop(round_over: Callable[[], None] = lambda: None) -> AsyncIterator[Loop]:
     async with anyio.create_task_group() as group:
-        loop = Loop(group)
+        loop = Loop(group, round_over)
         yield loop
         loop.backend.close()
         group.cancel_scope.cancel()
@@ -337,6 +338,33 @@ def test_uvloop_that_is_not_installed_is_refused(monkeypatch: pytest.MonkeyPatch
 
     with pytest.raises(ConfigError, match="not installed"):
         backend_options("asyncio", uvloop=True)
+
+
+# -- rounds ----------------------------------------------------------------------------------------
+
+
+async def test_a_round_of_several_sockets_is_told_when_it_is_over() -> None:
+    order: list[tuple[str, bool]] = []
+    async with on_this_loop(lambda: order.append(("over", loop.backend.in_round))) as loop:
+        with pair(loop.backend) as (one, from_one), pair(loop.backend) as (two, from_two):
+
+            def read(name: str, sock: socket.socket) -> None:
+                sock.recv(1)
+                order.append((name, loop.backend.in_round))
+
+            loop.backend.start_reading(one, partial(read, "one", one))
+            loop.backend.start_reading(two, partial(read, "two", two))
+            await rounds()
+            from_one.send(b"x")
+            from_two.send(b"x")
+            await rounds()
+            from_one.send(b"x")
+            await rounds()
+
+    if isinstance(loop.backend, EpollBackend):
+        assert order == [("one", True), ("two", True), ("over", False), ("one", False)]
+    else:  # these loops do not tell
+        assert sorted(order) == [("one", False), ("one", False), ("two", False)]
 
 
 # -- the urgent before the bulk --------------------------------------------------------------------

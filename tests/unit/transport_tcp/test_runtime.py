@@ -180,7 +180,7 @@ async def test_other_connections_are_read_between_two_turns() -> None:
             await other.send(b"!")
             await machine.until_seen(BytesReceived, 2)
             turns = len(machine.seen(TurnGranted))
-            await anyio.lowlevel.checkpoint()
+            await anyio.wait_all_tasks_blocked()
 
     assert len(machine.seen(TurnGranted)) <= turns + 1
 
@@ -459,3 +459,48 @@ def test_clock_of_the_machine_is_both_clocks() -> None:
 
     assert before[0] <= at.monotonic_ns <= time.monotonic_ns()
     assert before[1] <= at.wall_ns <= time.time_ns()
+
+
+@pytest.mark.spec("operations 10")
+async def test_retiring_closes_the_listener_of_clients_and_ends_when_the_server_has_parted_from_all() -> None:
+    options = Options(lame_duck_grace_period_ns=100 * MILLISECOND, lame_duck_duration_ns=200 * MILLISECOND)
+    runtime = Runtime(Server(options))
+    async with runtime.running(), anyio.create_task_group() as group:
+        address = await runtime.listen("127.0.0.1", -1)
+        routes = await runtime.listen("127.0.0.1", -1, ConnectionKind.ROUTE)
+        with connected(address) as peer, connected(routes):
+            assert await peer.receive(5) == b"INFO "
+            group.start_soon(runtime.retire)
+            await anyio.wait_all_tasks_blocked()
+
+            with pytest.raises(ConnectionRefusedError), connected(address):
+                pass
+            with connected(routes):
+                pass
+            await runtime.retire()
+            assert (await peer.receive_all()).count(b"\r\n") == 1  # the end of its INFO
+
+
+@pytest.mark.spec("operations 10")
+async def test_retiring_without_clients_is_over_at_once() -> None:
+    runtime = Runtime(Server())
+    async with runtime.running():
+        await runtime.listen("127.0.0.1", -1)
+        with anyio.fail_after(5):
+            await runtime.retire()
+            await runtime.retire()
+
+
+@pytest.mark.spec("operations 10")
+async def test_stopping_while_retiring_ends_the_connections_at_once() -> None:
+    runtime = Runtime(Server())
+    async with anyio.create_task_group() as group, runtime.running():
+        address = await runtime.listen("127.0.0.1", -1)
+        with connected(address) as peer:
+            assert await peer.receive(5) == b"INFO "
+            group.start_soon(runtime.retire)
+            await anyio.wait_all_tasks_blocked()
+            with anyio.fail_after(5):
+                await runtime.stop()
+                assert (await peer.receive_all()).count(b"\r\n") == 1
+        group.cancel_scope.cancel()

@@ -15,6 +15,7 @@ cdef class Outbox:
     cdef public bint headers
     cdef public long long messages
     cdef public long long volume
+    cdef readonly object responses      # natscore.responses, or None
     cdef list _queue
     cdef Piece *_first
     cdef Piece *_last
@@ -285,11 +286,13 @@ cdef class Source:
     cdef public bint stepping
     cdef public bytes stepped
     cdef public list ops
+    cdef public object asked      # what the server itself shall do for a message, or None
+    cdef public bint delivered    # whether anybody got the message that was delivered last, by itself
     cdef public tuple missed
     cdef readonly bytes missed_subject
     cdef public object violation
-    cdef bint _has_drawn          # a mapping drew for the message in hand, and a plan had to be made first
-    cdef bytes _drawn             # what it drew; None: the message is lost
+    cdef bytes _drawn             # what a mapping drew for the message in hand, when a plan had to be made first
+    cdef object _drawn_by         # by which mapper; None: nothing is kept
     cdef public long long pings
     cdef public long long messages
     cdef public long long volume

@@ -31,6 +31,7 @@ from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memchr, memcmp, memcpy, memmove, memset
 
 from natscore import delivery, plan, sublist
+from natscore.account.permissions import RESPONSES_MAX
 from natscore.cells import LARGE_PAYLOAD as _LARGE_PAYLOAD
 from natscore.controlops import OPS_MAX as _OPS_MAX
 from natscore.delivery import DENIED_MAX as _DENIED_MAX
@@ -45,10 +46,11 @@ from natscore.errors import (
     unknown_operation,
 )
 from natscore.plan import Plan, refusal
-from natscore.plane import Stop
+from natscore.plane import Asked, Stop
 from natscore.subject import is_valid_literal
+from natscore.responses import Responses
 from natscore.turn import CHOICE_STEPS as _CHOICE_STEPS
-from natscore.turn import DELIVERY_COST as _DELIVERY_COST, READY_COST as _READY_COST
+from natscore.turn import DELIVERY_COST as _DELIVERY_COST, READY_COST as _READY_COST, RULE_COST as _RULE_COST
 from natscore.turn import SINGLE_COST as _SINGLE_COST, STEP_COST as _STEP_COST
 from natscore.wire.headers import no_responders
 from natscore.wire.ops import CLIENT_OPS, OP_LENGTH_MAX as _OP_LENGTH_MAX, Follows
@@ -63,6 +65,7 @@ cdef Py_ssize_t DENIED_MAX = _DENIED_MAX
 cdef long long CHOICE_STEPS = _CHOICE_STEPS
 cdef Py_ssize_t DELIVERY_COST = _DELIVERY_COST
 cdef Py_ssize_t READY_COST = _READY_COST
+cdef Py_ssize_t RULE_COST = _RULE_COST
 cdef Py_ssize_t SINGLE_COST = _SINGLE_COST
 cdef Py_ssize_t STEP_COST = _STEP_COST
 cdef enum:
@@ -80,13 +83,10 @@ cdef class CompiledDataPlane(Delivery):
     """The compiled implementation of DataPlane."""
 
     cdef CompiledPlan _refusal
-    cdef CompiledPlan _nobody     # of messages that a mapping loses
 
     def __cinit__(self, choices not None):
         self._refusal = CompiledPlan.__new__(CompiledPlan)
         self._refusal.receivers = receivers_of(refusal())
-        self._nobody = CompiledPlan.__new__(CompiledPlan)
-        self._nobody.receivers = receivers_of(Plan((), ()))
 
     def outbox(self, cid):
         """The writing side of a new connection."""
@@ -96,10 +96,12 @@ cdef class CompiledDataPlane(Delivery):
         """The reading side of a new connection."""
         return Source(cid, outbox, table, max_control_line, max_payload)
 
-    def bind(self, Source source not None, SubjectTable table not None):
+    def bind(
+        self, Source source not None, SubjectTable table not None, responses=None, responses_max=RESPONSES_MAX
+    ):
         """From now on, look the subjects of `source` up in `table`."""
         source.table = table
-        source._has_drawn = False
+        source.outbox.responses = table.responses(responses, responses_max) if responses is not None else None
 
     def sublist(self):
         """The subscriptions of a new account."""
@@ -138,8 +140,9 @@ cdef class CompiledDataPlane(Delivery):
         """Output that this turn may still write; less than nothing when it wrote more."""
         return self._left
 
-    def begin_turn(self, long long output_max):
+    def begin_turn(self, long long output_max, long long now_ns=0):
         """Allow `output_max` bytes of output until `run` answers TURN_OVER."""
+        self._now_ns = now_ns
         self._left = output_max
         self._receivers_max = delivery.RECEIVERS_MAX
         self._part_max = delivery.PART_MAX
@@ -156,11 +159,35 @@ cdef class CompiledDataPlane(Delivery):
         finally:
             self._end_drawing()
 
+    def post(
+        self, Source source not None, SubjectTable table not None, bytes subject not None, bytes reply not None,
+        bytes headers not None, bytes payload not None,
+    ):
+        """Publish in the account of `table` what a message of `source` led to: DONE, or MISS."""
+        try:
+            return self._post(source, table, subject, reply, headers, payload)
+        finally:
+            self._end_drawing()
+
+    def tell_no_responders(self, Source source not None, bytes subject not None, bytes reply not None):
+        """Answer a request of `source` that nobody got, where it waits for the answer."""
+        cdef Sublist sublist = source.table.sublist
+        cdef long long steps = sublist.steps
+        cdef Py_ssize_t ready = PyList_GET_SIZE(self.ready)
+        cdef long long cost = self._tell_no_responders(
+            source, PyBytes_AS_STRING(subject), PyBytes_GET_SIZE(subject),
+            PyBytes_AS_STRING(reply), PyBytes_GET_SIZE(reply),
+        )
+        cost += (sublist.steps - steps) * STEP_COST
+        self._left -= cost + READY_COST * (PyList_GET_SIZE(self.ready) - ready)
+
     def run(self, Source source not None):
         """Parse and deliver until something needs the control plane. Never raises for what a peer sent."""
         cdef Py_ssize_t have
         if source._unfinished is not None and not self.go_on(source):
             return TURN_OVER
+        if source.asked is not None:
+            return ASK
         have = source._count()
         if have < source._need:
             if not have:
@@ -199,6 +226,7 @@ cdef class CompiledDataPlane(Delivery):
         cdef CompiledPlan plan = None
         cdef CompiledPlan chosen                   # what a mapping says of them, and the subject that it led to
         cdef bytes target
+        cdef CompiledPlan taken
         cdef Receivers *receivers = NULL
         # the control line of the message before, if the next may well be the same
         cdef const char *line = NULL
@@ -328,8 +356,8 @@ cdef class CompiledDataPlane(Delivery):
                     if not chosen.is_fixed:   # each message has a draw of its own, in the order of arrival
                         published_size = -1
                         alone = True
-                    target = self._target_of(source, chosen)
-                    found = self._look_up_target(source, chosen, target)
+                    target = self._target_of(source, source.table, chosen)
+                    found = self._look_up_target(source, source.table, chosen, target)
                     if target is not None:
                         subject, subject_size = PyBytes_AS_STRING(target), PyBytes_GET_SIZE(target)
                 if found == NULL:
@@ -346,8 +374,9 @@ cdef class CompiledDataPlane(Delivery):
                 or op.payload >= LARGE_PAYLOAD
                 or not receivers.distinct
                 or receivers.refuses
+                or receivers.asks != NULL
                 or (not canonical and op.headers == 0)
-                or (op.reply_size and source.no_responders)
+                or (op.reply_size and (source.no_responders or receivers.tracks))
             ):
                 if tail_count:
                     self._fan_out(source, receivers, subject, subject_size, tails, tail_count, with_headers)
@@ -355,16 +384,29 @@ cdef class CompiledDataPlane(Delivery):
                     if self.exhausted or source._unfinished is not None:
                         stop = EXHAUSTED
                         break
+                taken = plan
+                if receivers.refuses and source.outbox.responses is not None:
+                    found = self._response(source, plan, subject, subject_size)
+                    if found == NULL:
+                        if published_size < 0:
+                            source._drawn, source._drawn_by = target, source.table._mapper
+                        source.missed = sublist.found_nodes()
+                        source.missed_subject = PyBytes_FromStringAndSize(subject, subject_size)
+                        stop = MISS
+                        break
+                    taken = <CompiledPlan> found
                 if source.pedantic:
                     self._complain(source, op.subject, op.subject_size)
                 message.subject, message.subject_size = subject, subject_size
                 message.line, message.line_size = op.tail, op.body - op.tail
                 message.body, message.body_size = op.body, op.payload + 2
                 message.headers = -1 if canonical else op.headers
-                self._publish(source, receivers, &message, op.reply, op.reply_size)
+                self._publish(source, taken.receivers, &message, op.reply, op.reply_size)
                 if source.stepping:
                     source.stepped = PyBytes_FromStringAndSize(p, stride)
                     stop = STEPPED
+                elif source.asked is not None:
+                    stop = ASK
                 p += stride
                 if stop is not None:
                     break
@@ -405,27 +447,18 @@ cdef class CompiledDataPlane(Delivery):
         source._need = 1
         return stop
 
-    cdef bytes _target_of(self, Source source, CompiledPlan chosen):
-        """The subject that a mapping gives the message in hand: the same each time, or drawn; None: it is lost."""
-        if chosen.is_fixed:
-            return chosen.target
-        if source._has_drawn:
-            source._has_drawn = False
-            return source._drawn
-        self._end_drawing()   # the generator is the choice's to draw from
-        target = chosen.choice.draw(self._choices.pick)
-        source.table.sublist.steps += CHOICE_STEPS
-        return target
-
-    cdef PyObject *_look_up_target(self, Source source, CompiledPlan chosen, bytes target) except? NULL:
-        """The plan for it, borrowed; NULL: one has to be made first, and what was drawn is kept until then."""
+    cdef PyObject *_response(
+        self, Source source, CompiledPlan refusal, const char *text, Py_ssize_t size
+    ) except? NULL:
+        """What becomes of a publish that is refused, to a subject where it may be a response; NULL: a miss."""
+        cdef object responses = source.outbox.responses
+        cdef bytes subject = PyBytes_FromStringAndSize(text, size)
         cdef PyObject *found
-        if target is None:
-            return <PyObject *> self._nobody
-        found = source.table._mapped.look_up_text(PyBytes_AS_STRING(target), PyBytes_GET_SIZE(target))
-        if found == NULL and not chosen.is_fixed:
-            source._has_drawn = True
-            source._drawn = target
+        if not responses.permit(subject, self._now_ns):
+            return <PyObject *> refusal
+        found = source.table.look_up_response(text, size)
+        if found != NULL and not (<CompiledPlan> found).receivers.refuses:
+            responses.use(subject)
         return found
 
     cdef int _complete(self, Source source, const char *p, Py_ssize_t need) except -1:
@@ -612,10 +645,14 @@ cdef class CompiledDataPlane(Delivery):
         message.subject, message.subject_size = found[0].data, found[0].size
         if plan != NULL and (<CompiledPlan> plan).choice is not None:
             chosen = <CompiledPlan> plan
-            target = self._target_of(source, chosen)
-            plan = self._look_up_target(source, chosen, target)
+            target = self._target_of(source, source.table, chosen)
+            plan = self._look_up_target(source, source.table, chosen, target)
             if target is not None:
                 message.subject, message.subject_size = PyBytes_AS_STRING(target), PyBytes_GET_SIZE(target)
+        if plan != NULL and (<CompiledPlan> plan).receivers.refuses and source.outbox.responses is not None:
+            plan = self._response(source, <CompiledPlan> plan, message.subject, message.subject_size)
+            if plan == NULL and chosen is not None and not chosen.is_fixed:
+                source._drawn, source._drawn_by = target, source.table._mapper
         if plan == NULL:
             _put_back(source, p, in_own)
             source.missed = source.table.sublist.found_nodes()
@@ -645,6 +682,8 @@ cdef class CompiledDataPlane(Delivery):
         if source.stepping:
             source.stepped = PyBytes_FromStringAndSize(p, size)
             return STEPPED
+        if source.asked is not None:
+            return ASK
         return TURN_OVER if self._left <= 0 or source._unfinished is not None else None
 
 
@@ -652,6 +691,8 @@ cdef object TURN_OVER = Stop.TURN_OVER
 cdef object NEED_DATA = Stop.NEED_DATA
 cdef object OPS = Stop.OPS
 cdef object MISS = Stop.MISS
+cdef object ASK = Stop.ASK
+cdef object DONE = Stop.DONE
 cdef object STEPPED = Stop.STEPPED
 cdef object EXHAUSTED = Stop.EXHAUSTED
 cdef object VIOLATION = Stop.VIOLATION

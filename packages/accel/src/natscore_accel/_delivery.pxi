@@ -17,6 +17,10 @@ cdef struct Message:
     const char *body          # headers, payload, CRLF
     Py_ssize_t body_size
     Py_ssize_t headers        # their size; -1 or 0: none
+    PyObject *own             # the outbox that does not get it, which its source keeps alive; NULL: everybody may
+    bint is_posted            # by the control plane, in any account
+    const char *reply         # if it is to be noted
+    Py_ssize_t reply_size     # 0: it is not, or there is none
     Block *block              # holds the body, or NULL: it is the source's
     const char *bare_line     # for receivers that take no headers, made when needed
     Py_ssize_t bare_line_size
@@ -138,12 +142,14 @@ cdef class Delivery:
     cdef uint64_t _state          # of the generator, while drawn from
     cdef bint _drawing
     cdef long long _left          # output that this turn may still write
+    cdef long long _now_ns        # of this turn
     cdef Py_ssize_t _receivers_max
     cdef Py_ssize_t _part_max
     cdef Scratch _head
     cdef Scratch _tails
     cdef Scratch _division
     cdef Scratch _bare
+    cdef CompiledPlan _nobody     # of messages that a mapping loses
 
     def __cinit__(self, choices not None):
         self.ready = []
@@ -155,6 +161,8 @@ cdef class Delivery:
         self._tails = Scratch.__new__(Scratch)
         self._division = Scratch.__new__(Scratch)
         self._bare = Scratch.__new__(Scratch)
+        self._nobody = CompiledPlan.__new__(CompiledPlan)
+        self._nobody.receivers = receivers_of(Plan((), ()))
 
     def __dealloc__(self):
         # An outbox refers to the list that it stands in, and the collector cannot see that.
@@ -523,6 +531,7 @@ cdef class Delivery:
         to += message.line_size
         memcpy(to, reply, <size_t> reply_size)
         parts.reply, parts.reply_size = to, reply_size
+        parts.message.reply = to
         parts.part = max(<Py_ssize_t> 1, min(self._receivers_max, self._part_max // message.body_size))
         plan.refs += 1
         parts.receivers = plan
@@ -619,9 +628,35 @@ cdef class Delivery:
             parts.at += 1
             if parts.at % parts.part == 0:
                 return True
-        if not parts.delivered and parts.reply_size and source.no_responders:
-            self._tell_no_responders(source, message, parts.reply, parts.reply_size)
+        self._conclude(source, plan, message, parts.reply, parts.reply_size, parts.delivered)
         return False
+
+    # -- mappings
+
+    cdef bytes _target_of(self, Source source, SubjectTable table, CompiledPlan chosen):
+        """The subject that a mapping gives the message in hand: the same each time, or drawn; None: it is lost."""
+        if chosen.is_fixed:
+            return chosen.target
+        if source._drawn_by is table._mapper:
+            source._drawn_by = None
+            return source._drawn
+        source._drawn_by = None
+        self._end_drawing()   # the generator is the choice's to draw from
+        target = chosen.choice.draw(self._choices.pick)
+        table.sublist.steps += CHOICE_STEPS
+        return target
+
+    cdef PyObject *_look_up_target(
+        self, Source source, SubjectTable table, CompiledPlan chosen, bytes target
+    ) except? NULL:
+        """The plan for it, borrowed; NULL: one has to be made first, and what was drawn is kept until then."""
+        cdef PyObject *found
+        if target is None:
+            return <PyObject *> self._nobody
+        found = table._mapped.look_up_text(PyBytes_AS_STRING(target), PyBytes_GET_SIZE(target))
+        if found == NULL and not chosen.is_fixed:
+            source._drawn, source._drawn_by = target, table._mapper
+        return found
 
     # -- one message
 
@@ -636,8 +671,6 @@ cdef class Delivery:
     ) except -1:
         """Deliver one message, and take what it cost off the turn. The order of checks is that of the section 10."""
         cdef Outbox own = source.outbox
-        cdef long long cost = SINGLE_COST, asked = 0, delivered = 0
-        cdef Py_ssize_t number, ready = PyList_GET_SIZE(self.ready)
         source.messages += 1
         source.volume += message.body_size - 2
         if plan.refuses:
@@ -655,9 +688,60 @@ cdef class Delivery:
             return 0
         if source.verbose:
             own.put(b"+OK\r\n", 5)
+        message.own = NULL if source.echo else <PyObject *> own
         if message.headers == 0:  # no header after all: MSG for everybody
             self._make_bare(message)
             message.line, message.line_size = message.bare_line, message.bare_line_size
+        return self._send(source, plan, message, reply, reply_size)
+
+    cdef object _post(
+        self, Source source, SubjectTable table, bytes subject, bytes reply, bytes headers, bytes payload
+    ):
+        """Publish in the account of `table` what a message of `source` led to: DONE, or MISS."""
+        cdef Message message
+        cdef Sublist sublist = table.sublist
+        cdef long long steps = sublist.steps
+        cdef PyObject *found = table.look_up_text(PyBytes_AS_STRING(subject), PyBytes_GET_SIZE(subject))
+        cdef CompiledPlan plan, chosen
+        cdef Receivers *receivers
+        cdef bytes line, body, target
+        if found != NULL and (<CompiledPlan> found).choice is not None:
+            chosen = <CompiledPlan> found
+            target = self._target_of(source, table, chosen)
+            found = self._look_up_target(source, table, chosen, target)
+            if target is not None:
+                subject = target
+        self._left -= (sublist.steps - steps) * STEP_COST
+        if found == NULL:
+            source.missed = sublist.found_nodes()
+            source.missed_subject = subject
+            return MISS
+        plan = <CompiledPlan> found
+        body = headers + payload + b"\r\n"
+        line = b"%d\r\n" % (len(body) - 2)
+        if headers:
+            line = b"%d " % len(headers) + line
+        if reply:
+            line = reply + b" " + line
+        memset(&message, 0, sizeof(Message))
+        message.subject, message.subject_size = PyBytes_AS_STRING(subject), PyBytes_GET_SIZE(subject)
+        message.line, message.line_size = PyBytes_AS_STRING(line), PyBytes_GET_SIZE(line)
+        message.body, message.body_size = PyBytes_AS_STRING(body), PyBytes_GET_SIZE(body)
+        message.headers = PyBytes_GET_SIZE(headers)
+        message.is_posted = True
+        source.delivered = False
+        if not plan.receivers.refuses:
+            receivers = plan.receivers if plan.receivers.inland == NULL else plan.receivers.inland
+            self._send(source, receivers, &message, PyBytes_AS_STRING(reply), PyBytes_GET_SIZE(reply))
+        return DONE
+
+    cdef int _send(
+        self, Source source, Receivers *plan, Message *message, const char *reply, Py_ssize_t reply_size
+    ) except -1:
+        """Give one message to those whom a plan names, and take what it cost off the turn."""
+        cdef long long cost = SINGLE_COST, asked = 0, delivered = 0
+        cdef Py_ssize_t number, ready = PyList_GET_SIZE(self.ready)
+        message.reply, message.reply_size = reply, reply_size if plan.tracks else 0
         try:
             cost += plan.overhead
             if plan.fanout > self._receivers_max or plan.fanout * message.body_size > self._part_max:
@@ -670,11 +754,32 @@ cdef class Delivery:
                 for number in range(plan.group_count):
                     delivered += self._deliver_to_one(source, &plan.groups[number], message, &asked)
                 cost += DELIVERY_COST * asked + delivered * (SINGLE_COST + message.body_size)
-                if not delivered and reply_size and source.no_responders:
-                    cost += self._tell_no_responders(source, message, reply, reply_size)
+                if message.reply_size:
+                    cost += delivered * RULE_COST
+                cost += self._conclude(source, plan, message, reply, reply_size, delivered > 0)
         finally:
             release_message(message)
         self._left -= cost + READY_COST * (PyList_GET_SIZE(self.ready) - ready)
+        return 0
+
+    cdef long long _conclude(
+        self, Source source, Receivers *plan, Message *message, const char *reply, Py_ssize_t reply_size,
+        bint delivered,
+    ) except -1:
+        """Everybody has it who gets it: ask the server itself, or tell that there is nobody."""
+        cdef Py_ssize_t start = max(message.headers, <Py_ssize_t> 0)
+        source.delivered = delivered
+        if plan.asks != NULL:
+            source.asked = Asked(
+                <object> plan.asks,
+                PyBytes_FromStringAndSize(message.subject, message.subject_size),
+                PyBytes_FromStringAndSize(reply, reply_size),
+                PyBytes_FromStringAndSize(message.body, start),
+                PyBytes_FromStringAndSize(message.body + start, message.body_size - 2 - start),
+                bool(delivered),
+            )
+        elif not delivered and reply_size and source.no_responders and not message.is_posted:
+            return self._tell_no_responders(source, message.subject, message.subject_size, reply, reply_size)
         return 0
 
     cdef long long _deliver_renamed(self, Source source, Receivers *plan, Message *message) except -1:
@@ -723,7 +828,7 @@ cdef class Delivery:
         cdef Py_ssize_t line_size = message.line_size, body_size = message.body_size
         cdef Py_ssize_t sid_size, head_size
         cdef char *to
-        if not outbox.accepts or not one.live or (outbox is source.outbox and not source.echo):
+        if not outbox.accepts or not one.live or <PyObject *> outbox == message.own:
             return False
         if with_headers and not outbox.headers:
             self._make_bare(message)
@@ -759,6 +864,8 @@ cdef class Delivery:
         outbox.volume += body_size - 2
         if outbox.blocked:
             self.strained.append(outbox)
+        if message.reply_size and outbox.responses is not None:
+            outbox.responses.note(PyBytes_FromStringAndSize(message.reply, message.reply_size), self._now_ns)
         one.delivered += 1
         if one.delivered == one._max:
             one.live = False
@@ -797,7 +904,7 @@ cdef class Delivery:
         return 0
 
     cdef long long _tell_no_responders(
-        self, Source source, Message *message, const char *reply, Py_ssize_t reply_size
+        self, Source source, const char *subject, Py_ssize_t subject_size, const char *reply, Py_ssize_t reply_size
     ) except -1:
         """Send the 503 to the requester's own plain subscription that covers the reply; what looking cost."""
         cdef Sublist sublist = source.table.sublist
@@ -809,7 +916,7 @@ cdef class Delivery:
             for one in list_of(&sublist._found[number].plain):
                 cost += DELIVERY_COST
                 if one.outbox is source.outbox and one.live and type(one) is Subscription:
-                    block = no_responders(PyBytes_FromStringAndSize(message.subject, message.subject_size))
+                    block = no_responders(PyBytes_FromStringAndSize(subject, subject_size))
                     size = b"%d" % len(block)
                     source.outbox.write(
                         b"HMSG " + PyBytes_FromStringAndSize(reply, reply_size) + b" " + one.sid + b" "

@@ -278,6 +278,9 @@ cdef struct Receivers:
     long long overhead
     bint distinct
     bint refuses
+    PyObject *asks            # a tuple of sids, or NULL: nothing is asked of the server itself
+    Receivers *inland         # the same without those who get it through a stream import; NULL: there are none
+    bint tracks
 
 
 cdef Receivers *receivers_of(object plan) except NULL:
@@ -298,6 +301,13 @@ cdef Receivers *receivers_of(object plan) except NULL:
         made.overhead = plan.overhead
         made.distinct = plan.distinct
         made.refuses = plan.refuses
+        if plan.asks:
+            asks = <tuple?> plan.asks
+            Py_INCREF(asks)
+            made.asks = <PyObject *> asks
+        if plan.inland is not None:
+            made.inland = receivers_of(plan.inland)
+        made.tracks = plan.tracks
         for row in renamed:
             local += row.receivers
         made.published_count = published
@@ -372,6 +382,9 @@ cdef void release_receivers(Receivers *them) noexcept:
         free(them.groups[number].members)
         free(them.groups[number].names)
         free(them.groups[number].shares)
+    Py_XDECREF(them.asks)
+    if them.inland != NULL:
+        release_receivers(them.inland)
     free(them.local)
     free(them.groups)
     free(them)
@@ -676,6 +689,18 @@ cdef class Sublist:
         self.count -= 1
         if node.plain.count == 0 and node.queues == NULL:
             self._remove_node(node)
+
+    def restrict(self, Subscription subscription not None, rule):
+        """Give a member another filter. It keeps its place."""
+        cdef NodeData *node
+        if subscription._place != IN_NODE:
+            raise ValueError("a subscription that is not there is not restricted")
+        node = <NodeData *> subscription._at
+        if subscription.filter != rule:
+            self._void(node)
+            node.particular -= is_particular(subscription)
+            subscription.filter = rule
+            node.particular += is_particular(subscription)
 
     cdef NodeData *_new_node(self, const char *text, Py_ssize_t size, bint pattern) except NULL:
         cdef NodeData *node
@@ -1126,9 +1151,6 @@ cdef class SubjectTable:
         self, Sublist sublist not None, tuple reserved not None, CompiledPlan refusal not None,
         CompiledPlan nobody not None, Sublist allow, Sublist deny, mapper,
     ):
-        if mapper is not None:
-            self._mapped = SubjectTable(sublist, reserved, refusal, nobody, allow, deny, None)
-        self._mapper = mapper
         self._nobody = nobody
         self._allow = allow
         self._deny = deny
@@ -1136,6 +1158,8 @@ cdef class SubjectTable:
         self._reserved = reserved
         self._refusal = refusal
         sublist.tables.append(self)
+        if mapper is not None:
+            self.remap(mapper)
 
     def __dealloc__(self):
         clear_generation(&self._young)
@@ -1143,6 +1167,19 @@ cdef class SubjectTable:
 
     def __len__(self):
         return self._young.count + self._old.count + (len(self._mapped) if self._mapped is not None else 0)
+
+    def remap(self, mapper):
+        """From now on, map by `mapper`. Everything is looked up anew."""
+        if self._mapped is not None:
+            self.sublist.tables.remove(self._mapped)
+            self._mapped = None
+        self._mapper = mapper
+        if mapper is not None:
+            self._mapped = SubjectTable(
+                self.sublist, self._reserved, self._refusal, self._nobody, self._allow, self._deny, None
+            )
+        clear_generation(&self._young)
+        clear_generation(&self._old)
 
     cdef PyObject *look_up_text(self, const char *subject, Py_ssize_t size) except? NULL:
         """The plan for a subject, borrowed; NULL: none was made yet of the nodes that the sublist found.
@@ -1197,6 +1234,20 @@ cdef class SubjectTable:
         made.is_fixed = choice.is_fixed
         made.target = choice.target
         return made
+
+    cdef PyObject *look_up_response(self, const char *subject, Py_ssize_t size) except? NULL:
+        """The same for a subject that is refused, for somebody who has leave. Reserved ones stay refused.
+
+        It is where a mapping led to, if one did: it is not mapped again.
+        """
+        if self._is_reserved(subject, size):
+            return <PyObject *> self._refusal
+        self.sublist.match_text(subject, size)
+        return self.sublist.plan_of_found(subject, size)
+
+    cdef object responses(self, permission, responses_max):
+        """The record of somebody who may answer where this table refuses."""
+        return Responses(permission, responses_max, self._allow, self._deny)
 
     cdef bint _refuses(self, const char *subject, Py_ssize_t size) except -1:
         return (

@@ -22,7 +22,7 @@ from natscore_cli.flags import Flag, Kind, Support, find, spelled
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["FlagError", "Given", "StartRefused", "Value", "forget_credentials", "parse"]
+__all__ = ["FlagError", "Given", "ReloadRefused", "StartRefused", "Value", "forget_credentials", "parse"]
 
 Value: TypeAlias = bool | int | str
 
@@ -33,6 +33,10 @@ class FlagError(Exception):
 
 class StartRefused(Exception):
     """The command line is well formed and asks for what cannot be: one line, exit code 1."""
+
+
+class ReloadRefused(Exception):
+    """A configuration cannot take the place of the one in force; the text says why, all of it."""
 
 
 class Given(NamedTuple):

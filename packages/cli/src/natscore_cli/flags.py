@@ -61,6 +61,10 @@ GROUPS: Final = {
     "Server Options": (
         Flag(("c", "config"), Kind.TEXT, "config", "<file>", "Read settings from this file; flags beat it"),
         Flag(("t",), Kind.SWITCH, "check", help="Check the file and exit"),
+        Flag(
+            ("reload-dry-run",), Kind.SWITCH, "reload_dry_run",
+            help="Say what a reload of the file would do, and exit",
+        ),
         Flag(("a", "addr", "net"), Kind.TEXT, "host", "<host>", "Listen on this host (default: 0.0.0.0)"),
         Flag(
             ("p", "port"), Kind.INTEGER, "port", "<port>",
@@ -71,6 +75,10 @@ GROUPS: Final = {
             "Name of the server (default: its id)",
         ),
         Flag(("P", "pid"), Kind.TEXT, "pid_file", "<file>", "Write the process id to this file"),
+        Flag(
+            ("sl", "signal"), Kind.TEXT, "signal", "<command>[=<pid>]",
+            "Tell a running server: stop, quit, term, reopen, reload, ldm",
+        ),
         Flag(
             ("client_advertise",), Kind.TEXT, "client_advertise", "<host[:port]>",
             "Address to tell clients in place of the listener's",
@@ -166,6 +174,18 @@ GROUPS: Final = {
         ),
         Flag(("logtime_utc",), Kind.SWITCH, "log_utc", help="... in UTC rather than local time"),
         Flag(
+            ("s", "syslog"), Kind.SWITCH, "syslog",
+            help="Log to the system's log",
+        ),
+        Flag(
+            ("r", "remote_syslog"), Kind.TEXT, "remote_syslog", "<url>",
+            "Log to this system's log: udp://, tcp://, unix://",
+        ),
+        Flag(
+            ("log_size_limit",), Kind.INTEGER, "log_size_limit", "<bytes>",
+            "Begin a new log file above this size (default: never)",
+        ),
+        Flag(
             ("log-format",), Kind.LOG_FORMAT, "log_format", "<text|json>",
             "Shape of log lines (default: text)",
         ),
@@ -210,6 +230,7 @@ GROUPS: Final = {
     "Common Options": (
         Flag(("h", "help"), Kind.SWITCH, "help", help="Show this text"),
         Flag(("v", "version"), Kind.SWITCH, "version", help="Show the version"),
+        Flag(("help_tls",), Kind.SWITCH, "help_tls", help="Show how TLS is configured"),
     ),
 }  # fmt: skip
 """The flags that do something, by the groups of the help and in its order."""
@@ -217,10 +238,6 @@ GROUPS: Final = {
 UNLISTED: Final = (
     _refused(Kind.INTEGER, "m", "http_port"),
     _refused(Kind.INTEGER, "ms", "https_port"),
-    _refused(Kind.TEXT, "sl", "signal"),
-    _refused(Kind.SWITCH, "s", "syslog"),
-    _refused(Kind.TEXT, "r", "remote_syslog"),
-    _refused(Kind.INTEGER, "log_size_limit"),
     _refused(Kind.SWITCH, "js", "jetstream"),
     _refused(Kind.TEXT, "routes"),
     _refused(Kind.TEXT, "cluster", "cluster_listen"),
@@ -229,7 +246,6 @@ UNLISTED: Final = (
     _refused(Kind.SWITCH, "no_advertise"),
     _refused(Kind.INTEGER, "connect_retries"),
     _refused(Kind.INTEGER, "profile"),
-    _refused(Kind.SWITCH, "help_tls"),
 )
 """What nats-server has and this release does not: known by name, refused, not in the help."""
 

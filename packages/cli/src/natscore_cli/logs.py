@@ -16,15 +16,14 @@ else.
 
 from __future__ import annotations
 
-import errno
 import os
-import select
-import stat
 import time
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeAlias
 
 from natscore.effects import Level, Note
+from natscore_cli.logfile import LogFile
+from natscore_cli.syslog import Syslog
 from natscore_cli.texts import message, plain_fields, prefix
 
 if TYPE_CHECKING:
@@ -32,10 +31,7 @@ if TYPE_CHECKING:
 
     from natscore_cli.settings import LogSettings
 
-__all__ = ["Log", "Sink", "is_character_device", "open_log_file"]
-
-_PIPE_PAGE: Final = 4096  # a pipe that has room at all takes this much
-LOG_FILE_MODE: Final = 0o640  # as nats-server since 2.10.22; the umask takes more away
+__all__ = ["Destination", "Log"]
 
 _LABELS: Final = {
     Level.TRACE: ("TRC", "33"),
@@ -51,28 +47,62 @@ Render: TypeAlias = "Callable[[Note, int, int], str]"
 """A note, the wall nanoseconds, and how often it was held back, to a line without its end."""
 
 
+class Destination(Protocol):
+    """Where lines go. Nothing here waits, or raises."""
+
+    @property
+    def lost(self) -> int:
+        """Lines that could not be written since they were last asked about."""
+
+    def take_lost(self) -> tuple[int, str]:
+        """How many, since the last call, and why the last of them."""
+
+    def write(self, line: str, level: Level = ..., /) -> object:
+        """Write one line, without its end."""
+
+    def close(self) -> None:
+        """Write no more."""
+
+
 class Log:
     """Writes notes of the chosen levels. `clock` is wall time in nanoseconds."""
 
     def __init__(
         self,
         settings: LogSettings,
-        sink: Sink,
+        destination: Destination,
         *,
         coloured: bool = False,
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
-        self._sink = sink
         self._clock = clock
+        self._repeats = _Repeats()
+        self._destination = destination
+        self._take(settings, destination, coloured)
+
+    def change(self, settings: LogSettings, destination: Destination | None, *, coloured: bool) -> None:
+        """Write by other settings from now on, and to `destination` if there is one, else where it did."""
+        if destination is not None:
+            self.close()
+        self._take(settings, destination or self._destination, coloured)
+
+    def _take(self, settings: LogSettings, destination: Destination, coloured: bool) -> None:
+        self._destination = destination
+        self._file = destination if isinstance(destination, LogFile) else None
         self._levels = {Level.INFO, Level.WARNING, Level.ERROR, Level.FATAL}
         if settings.debug:
             self._levels.add(Level.DEBUG)
         if settings.trace:
             self._levels.add(Level.TRACE)
-        self._repeats = _Repeats()
-        self._render = (
-            _json_lines(settings) if settings.format == "json" else _text_lines(settings, coloured=coloured)
-        )
+        self._render: Render
+        if settings.format == "json":
+            self._render = _json_lines(settings)
+        elif isinstance(destination, Syslog):
+            self._render = _bare_lines
+        else:
+            self._render = _text_lines(settings, coloured=coloured)
+        if self._file is not None and self._file.is_full:
+            self(Note(Level.INFO, "log_full", {}))
 
     def __call__(self, note: Note) -> None:
         """Write `note`, unless its level is not wanted or it only repeats a warning."""
@@ -84,86 +114,42 @@ class Log:
         if note.level not in (Level.WARNING, Level.ERROR) or self._repeats.admits(note, now_ns):
             self._write(note, now_ns, 0)
 
+    def reopen(self) -> bool:
+        """Write to the file that now has the path of the log; False: the log is no file.
+
+        Raises OSError; the file that was open then goes on.
+        """
+        if self._file is None:
+            return False
+        self._file.reopen()
+        return True
+
     def close(self) -> None:
         """Say what was held back, and let go of the file."""
         now_ns = self._clock()
         for held_back, times in self._repeats.all():
             self._write(held_back, now_ns, times)
-        self._sink.close()
+        self._destination.close()
 
     def _write(self, note: Note, now_ns: int, times: int) -> None:
-        if self._sink.lost:
-            lost, error = self._sink.take_lost()
+        destination, render = self._destination, self._render
+        if destination.lost:
+            lost, error = destination.take_lost()
             report = Note(Level.ERROR, "log_lines_lost", {"count": lost, "error": error})
-            self._sink.write(self._render(report, now_ns, 0))
-        self._sink.write(self._render(note, now_ns, times))
+            destination.write(render(report, now_ns, 0), Level.ERROR)
+        destination.write(render(note, now_ns, times), note.level)
+        if self._file is not None and self._file.is_full:
+            for said in self._file.rotate(now_ns):
+                self._file.write(render(said, now_ns, 0))
 
 
-class Sink:
-    """Lines to a file descriptor, one write each, without ever raising.
-
-    It does not wait for a reader either. The descriptor stays a blocking one, because others may share
-    it (a terminal, the shell that started us); instead it is asked for room, which for a pipe means a page.
-    """
-
-    def __init__(self, descriptor: int, *, owned: bool = False) -> None:
-        self._descriptor = descriptor
-        self._room: select.poll | None = None  # of what may have a reader
-        if _may_block(descriptor):
-            self._room = select.poll()
-            self._room.register(descriptor, select.POLLOUT)
-        self._owned = owned
-        self.lost = 0  # lines that could not be written
-        self._error = ""
-
-    def write(self, line: str) -> None:
-        """Write one line. What the system refuses is counted, not retried: the server does not wait."""
-        rest = memoryview(line.encode("utf-8", "backslashreplace") + b"\n")
-        try:
-            while rest:  # once, but for long lines and a disk that is nearly full
-                if self._room is None:
-                    written = os.write(self._descriptor, rest)
-                elif self._room.poll(0):
-                    written = os.write(self._descriptor, rest[:_PIPE_PAGE])
-                else:
-                    raise BlockingIOError(errno.EAGAIN, "nobody reads them")
-                rest = rest[written:]
-        except OSError as error:
-            self.lost += 1
-            self._error = error.strerror or type(error).__name__
-
-    def take_lost(self) -> tuple[int, str]:
-        """How many lines were lost since the last call, and why the last of them was."""
-        lost, self.lost = self.lost, 0
-        return lost, self._error
-
-    def close(self) -> None:
-        """Close the descriptor if it is ours."""
-        if self._owned:
-            self._owned = False
-            os.close(self._descriptor)
+def _bare_lines(note: Note, now_ns: int, times: int) -> str:
+    """What is logged, for those who know the rest: a syslog."""
+    return f"{prefix(note)}{message(note)}{_repeated(times)}"
 
 
-def open_log_file(path: str) -> Sink:
-    """A sink that appends to `path`, created for owner and group. Raises OSError."""
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-    return Sink(os.open(path, flags, LOG_FILE_MODE), owned=True)
-
-
-def _may_block(descriptor: int) -> bool:
-    """Whether a write may wait for somebody: true of anything but a file."""
-    try:
-        return not stat.S_ISREG(os.fstat(descriptor).st_mode)
-    except OSError:
-        return False
-
-
-def is_character_device(descriptor: int) -> bool:
-    """Whether a terminal may be at the other end; only then are lines coloured."""
-    try:
-        return stat.S_ISCHR(os.fstat(descriptor).st_mode)
-    except OSError:
-        return False
+def _repeated(times: int) -> str:
+    return f" (repeated {times} times)" if times else ""
 
 
 def _text_lines(settings: LogSettings, *, coloured: bool) -> Render:
@@ -184,8 +170,7 @@ def _text_lines(settings: LogSettings, *, coloured: bool) -> Render:
                 second = now_ns // 1_000_000_000
                 date = time.strftime("%Y/%m/%d %H:%M:%S", broken_down(second))
             when = f"{date}.{now_ns // 1000 % 1_000_000:06d} "
-        repeated = f" (repeated {times} times)" if times else ""
-        return f"{pid}{when}{labels[note.level]}{prefix(note)}{message(note)}{repeated}"
+        return f"{pid}{when}{labels[note.level]}{prefix(note)}{message(note)}{_repeated(times)}"
 
     return render
 

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-__all__ = ["interface_addresses", "memory_bytes", "raise_descriptor_limit"]
+__all__ = ["descriptor_limit", "interface_addresses", "memory_bytes", "raise_descriptor_limit"]
 
 _MEMORY_UNKNOWN: Final = 4 << 30  # a machine that cannot say: taken for a small one
 _CGROUP_LIMITS: Final = (
@@ -44,6 +44,14 @@ def raise_descriptor_limit() -> None:
     if soft != hard:
         with contextlib.suppress(OSError, ValueError):  # macOS calls its limit infinite and means less
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def descriptor_limit() -> int:
+    """How many files and sockets this process may have open."""
+    import resource
+
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return sys.maxsize if soft == resource.RLIM_INFINITY else soft
 
 
 def interface_addresses(family: socket.AddressFamily) -> list[str]:

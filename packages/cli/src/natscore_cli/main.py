@@ -1,11 +1,12 @@
 """`nats-server-py`: what the command line asks for, and the exit code.
 
-    0   help, version, a configuration file that -t finds valid, SIGINT, SIGTERM
-    1   anything that keeps the server from starting, said in one line
-    2   a command line that is not well formed, said in one line
+    0   help, version, a configuration file that -t finds valid, a signal delivered,
+        SIGINT, SIGTERM, the end of lame duck mode
+    1   anything that keeps the server from starting, or a signal from being sent, said in one line
+    2   a command line that is not well formed, said in one line; SIGQUIT
 
-Flags are judged in nats-server's order: their syntax, `--version`, `--help`, the
-first word that is not a flag, and then what they mean. Everything that a server
+Flags are judged in nats-server's order: their syntax, `--version`, `--help`, `--help_tls`, the
+first word that is not a flag, `--signal`, and then what they mean. Everything that a server
 needs is imported only when one is really started, for `--version` is run by
 scripts and `--help` by people.
 """
@@ -45,19 +46,33 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(given: Given) -> int:
-    command = (given.command or "").lower()
-    if given.values.get("version") or (command == "version" and not given.values.get("help")):
+    word = (given.command or "").lower()
+    if given.values.get("version") or (word == "version" and not given.values.get("help")):
         return _print(f"{_VERSION_LINE}\nData plane: {data_plane_text()}")
-    if given.values.get("help") or command == "help":
+    if given.values.get("help") or word == "help":
         return _print(help_text())
+    if given.values.get("help_tls"):
+        from natscore_cli.tls_help import tls_help_text
+
+        return _print(tls_help_text())
     if given.command is not None:
         from natscore_cli.redaction import escaped
 
         raise StartRefused(f'unrecognized command: "{escaped(given.command)}"')
 
+    if command := str(given.values.get("signal", "")):
+        from natscore_cli.sender import send
+
+        send(command)
+        return 0
+
     path = str(given.values.get("config", ""))
     if given.values.get("check"):
         return _check(path)
+    if given.values.get("reload_dry_run"):
+        from natscore_cli.dryrun import dry_run
+
+        return dry_run(path)
 
     from natscore_cli.signals import SignalsBeforeStart
 
@@ -71,7 +86,7 @@ def _run(given: Given) -> int:
 
     from natscore_cli.serve import serve
 
-    return serve(settings, signals)
+    return serve(given, settings, signals)
 
 
 def _read(path: str) -> FileSettings:
@@ -91,12 +106,13 @@ def _check(path: str) -> int:
 
     from natscore_cli.conf.effect import FileRefused, load_file
     from natscore_cli.machine import memory_bytes
+    from natscore_cli.serve import check_start
     from natscore_cli.settings import resolve
 
     file = load_file(path, os.environ)
     if file.warnings:
         raise FileRefused("\n".join(file.warnings) + "\n")
-    resolve(parse([]), memory_bytes=memory_bytes(), file=file._replace(not_built=()))
+    check_start(resolve(parse([]), memory_bytes=memory_bytes(), file=file._replace(not_built=())))
     for line in file.not_built:
         _complain(line, 0)
     return _complain(f"configuration file {path} is valid ({file.digest})", 0)

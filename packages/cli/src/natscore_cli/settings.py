@@ -9,19 +9,22 @@ here, between defaults and flags.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
 from natscore.effects import Level
 from natscore.errors import ConfigError
-from natscore.options import SECOND, Options, TlsOptions
+from natscore.options import Options
 from natscore_cli.arguments import StartRefused
+from natscore_cli.logins import Logins
 from natscore_cli.redaction import escaped
-from natscore_tcp.tls import TlsSettings
+from natscore_cli.tls import LOGIN_AFTER_TLS_NS, tls_of
 
 if TYPE_CHECKING:
     from natscore_cli.arguments import Given, Value
     from natscore_cli.conf.effect import FileSettings
+    from natscore_cli.conf.warnings import Warned
+    from natscore_cli.tls import ClientTls
 
 __all__ = ["LogSettings", "Settings", "resolve"]
 
@@ -33,6 +36,10 @@ class LogSettings:
     """Where the log goes and what it looks like."""
 
     file: str | None = None
+    size_limit: int = 0  # bytes of the file above which another is begun; 0: never
+    files_max: int = 0  # files that are kept; 0: all
+    remote_syslog: str | None = None  # its URL; asked for only without a file
+    syslog: bool = False  # asked for only without either
     format: Literal["text", "json"] = "text"
     time: bool = True
     utc: bool = False
@@ -63,7 +70,9 @@ class Settings:
     journal_size_max: int = JOURNAL_SIZE_MAX
     ignored_flags: tuple[str, ...] = ()
     configuration: Configuration | None = None
-    tls: TlsSettings | None = None  # what `options.tls` needs in the shell
+    tls: ClientTls | None = None  # of which `options.tls` is a part
+    logins: Logins = field(default_factory=Logins)
+    warnings: tuple[Warned, ...] = ()  # what the log of a start says of the configuration
 
 
 def resolve(given: Given, *, memory_bytes: int, file: FileSettings | None = None) -> Settings:
@@ -81,7 +90,6 @@ def resolve(given: Given, *, memory_bytes: int, file: FileSettings | None = None
         if file.not_built:
             raise StartRefused("\n".join(file.not_built))
         values = _merged(values, file.values)
-    _refuse_hashes(values, given)
     _check_advertised(str(values.get("client_advertise", "")), given)
     _check_shown(values)
 
@@ -94,11 +102,17 @@ def resolve(given: Given, *, memory_bytes: int, file: FileSettings | None = None
     backend: Literal["asyncio", "trio"] = chosen("backend", "asyncio")
     if backend == "trio" and chosen("uvloop", False):
         raise StartRefused("--uvloop and --backend trio exclude each other")
-    tls = _tls(values)
+    tls = tls_of(values, None if file is None else file.tls)
+    logins = _logins(values, file, tls)
+    options = _options(values, file, tls, memory_bytes=memory_bytes, debug=debug, trace=trace)
     return Settings(
-        options=_options(values, memory_bytes=memory_bytes, debug=debug, trace=trace, tls=tls),
+        options=replace(options, users=logins.configured),
         log=LogSettings(
             file=chosen("log_file", None),
+            size_limit=max(chosen("log_size_limit", 0), 0),
+            files_max=max(chosen("log_max_num", 0), 0),
+            remote_syslog=chosen("remote_syslog", None),
+            syslog=chosen("syslog", False),
             format=chosen("log_format", "text"),
             time=chosen("log_time", True),
             utc=chosen("log_utc", False),
@@ -116,28 +130,27 @@ def resolve(given: Given, *, memory_bytes: int, file: FileSettings | None = None
             None if file is None else Configuration(path=file.path, digest=file.digest, ignored=file.ignored)
         ),
         tls=tls,
+        logins=logins,
+        warnings=() if file is None else file.start_warnings,
     )
 
 
-_TLS_FLAGS: Final = ("tls", "tls_cert_file", "tls_key_file", "tls_verify", "tls_ca_file")
-_LOGIN_AFTER_TLS_NS: Final = 1 * SECOND  # more than the handshake may take (configuration.md, section 6)
-
-
-def _tls(values: dict[str, Value]) -> TlsSettings | None:
-    """What the flags say of TLS. Any of them asks for it, but `--tls=false` does not. Raises StartRefused."""
-    if values.get("tls") is False or not any(values.get(name) for name in _TLS_FLAGS):
-        return None
-    cert_file, key_file = str(values.get("tls_cert_file", "")), str(values.get("tls_key_file", ""))
-    if not cert_file:
-        raise StartRefused("TLS Server certificate must be present and valid")
-    if not key_file:
-        raise StartRefused("TLS Server private key must be present and valid")
-    return TlsSettings(
-        cert_file=cert_file,
-        key_file=key_file,
-        ca_file=str(values.get("tls_ca_file", "")),
-        verify=bool(values.get("tls_verify", False)),
-    )
+def _logins(values: dict[str, Value], file: FileSettings | None, tls: ClientTls | None) -> Logins:
+    """Who may log in. Raises StartRefused for a flag that contradicts the users of the file."""
+    logins = Logins() if file is None else file.logins
+    user, password, token = (str(values.get(name, "")) for name in _CREDENTIALS)
+    if logins.users and (user or token):
+        raise StartRefused(
+            f"Can not have a {'single user/pass' if user else 'token'} and a users array: "
+            "the file has users, and a flag names another"
+        )
+    settings = logins.settings
+    if user or token:
+        settings = replace(settings, authorization=True)
+    return replace(
+        logins, user=user, password=password, token=token, settings=settings,
+        maps_certificates=tls is not None and tls.maps_certificates,
+    )  # fmt: skip
 
 
 _DEBUG: Final = ("debug", "debug_trace", "debug_trace_verbose")
@@ -163,6 +176,7 @@ _V = TypeVar("_V")
 _ZERO_IS_DEFAULT: Final = (
     *("port", "max_payload", "max_pending", "max_control_line", "ping_max"),
     *("ping_interval_ns", "write_deadline_ns", "auth_timeout_ns"),
+    "lame_duck_grace_period_ns",
 )
 """As in nats-server, where 0 is indistinguishable from not given."""
 
@@ -178,8 +192,9 @@ _FIELDS: Final = frozenset(field.name for field in fields(Options))
 
 
 def _options(
-    values: dict[str, Value], *, memory_bytes: int, debug: bool, trace: bool, tls: TlsSettings | None
-) -> Options:
+    values: dict[str, Value], file: FileSettings | None, tls: ClientTls | None, *, memory_bytes: int,
+    debug: bool, trace: bool,
+) -> Options:  # fmt: skip
     settings: dict[str, object] = {
         "memory_max": max(memory_bytes // 2, 1),
         "fast_producer_stall": not values.get("no_fast_producer_stall", False),
@@ -190,10 +205,11 @@ def _options(
             continue
         unlimited = _UNLIMITED.get(name)
         settings[name] = value if unlimited is None or int(value) >= 0 else unlimited
+    if file is not None:
+        settings["accounts"] = file.accounts
     if tls is not None:
-        options = TlsOptions(verify=tls.verify)
-        settings["tls"] = options
-        settings.setdefault("auth_timeout_ns", options.timeout_ns + _LOGIN_AFTER_TLS_NS)
+        settings["tls"] = tls.options
+        settings.setdefault("auth_timeout_ns", tls.options.timeout_ns + LOGIN_AFTER_TLS_NS)
     settings["trace"] = trace
     settings["note_level"] = Level.TRACE if trace else Level.DEBUG if debug else Level.INFO
     try:
@@ -220,14 +236,3 @@ def _check_advertised(text: str, given: Given) -> None:
     if text and (match is None or not 0 < int(match[1] or 1) <= 65_535):
         name = "--client_advertise" if given.values.get("client_advertise") else "client_advertise"
         raise StartRefused(f'{name} "{escaped(text)}" is not host or host:port; IPv6 stands in brackets')
-
-
-_BCRYPT: Final = re.compile(r"\$2[abxy]\$\d{2}\$")
-
-
-def _refuse_hashes(values: dict[str, Value], given: Given) -> None:
-    """A hash that is compared as plain text would lock out everyone who knows the password."""
-    for name, flag in (("password", "--pass"), ("token", "--auth")):
-        if _BCRYPT.match(str(values.get(name, ""))):
-            where = flag if given.values.get(name) else f"authorization.{name}"
-            raise StartRefused(f"{where} holds a bcrypt hash; hashed credentials are not supported yet")

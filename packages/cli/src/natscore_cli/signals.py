@@ -9,29 +9,27 @@ nor show a traceback:
     shutting down   a second SIGINT or SIGTERM ends the process at once, even when the
                     loop no longer turns
 
-SIGPIPE is ignored by Python itself.
+SIGQUIT ends a process in any age, at once: it prints what every thread was doing and
+exits with code 2, as programs in Go do. SIGPIPE is ignored by Python itself.
 """
 
 from __future__ import annotations
 
+import contextlib
+import faulthandler
+import io
 import os
 import signal
+import sys
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
-__all__ = ["NAMES", "STOPPING", "SUPPORTED_LATER", "SignalsBeforeStart", "end_at_once_on_another"]
+__all__ = ["NAMES", "STOPPING", "SignalsBeforeStart", "end_at_once_on_another"]
 
 STOPPING: Final = (signal.SIGINT, signal.SIGTERM)
-
-SUPPORTED_LATER: Final = {
-    signal.SIGHUP: "reloading the configuration",
-    signal.SIGUSR1: "reopening the log file",
-    signal.SIGUSR2: "lame duck mode",
-}
-"""What nats-server does on these; a process that knows nothing of them would be ended by each."""
 
 NAMES: Final = {
     signal.SIGINT: "interrupt",
@@ -53,8 +51,10 @@ class SignalsBeforeStart:
         """Take over from the defaults of the interpreter."""
         for number in STOPPING:
             signal.signal(number, self._leave)
-        for number in SUPPORTED_LATER:
-            signal.signal(number, self._remember)
+        for number in NAMES:
+            if number not in STOPPING:
+                signal.signal(number, self._remember)
+        _end_with_a_dump_on_quit()
 
     @staticmethod
     def _leave(_number: int, _frame: FrameType | None) -> None:
@@ -62,6 +62,16 @@ class SignalsBeforeStart:
 
     def _remember(self, number: int, _frame: FrameType | None) -> None:
         self.remembered.append(signal.Signals(number))
+
+
+def _end_with_a_dump_on_quit() -> None:
+    signal.signal(signal.SIGQUIT, lambda _number, _frame: os._exit(2))
+    if sys.stderr is None:
+        return
+    # Written at once, even when the interpreter is stuck; then comes the handler above. Whoever runs the
+    # command in a program of theirs may have replaced stderr by something that is no file.
+    with contextlib.suppress(io.UnsupportedOperation):
+        faulthandler.register(signal.SIGQUIT, file=sys.stderr, all_threads=True, chain=True)
 
 
 def end_at_once_on_another(clean_up: Callable[[], None]) -> None:

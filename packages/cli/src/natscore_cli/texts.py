@@ -155,6 +155,17 @@ def _subscription_violation(fields: Fields) -> str:
     return f"Subscription Violation - {_who(fields)}Subject {_quoted(fields['subject'])}{middle}, SID {sid}"
 
 
+def _subscription_removed(fields: Fields) -> str:
+    queue = f" using queue {_quoted(fields['queue'])}" if fields["queue"] is not None else ""
+    what = f"{_quoted(fields['subject'])}{queue} (sid {_quoted(fields['sid'])})"
+    return f"Removed sub {what} for {_who(fields).removesuffix(', ') or 'a client'} - not authorized"
+
+
+def _option_reloaded(fields: Fields) -> str:
+    what = str(_plain(fields["what"]))
+    return f"Reload{'' if what.startswith('client_advertise') else 'ed'}: {what}"
+
+
 def _traced_line(arrow: str) -> Callable[[Fields], str]:
     def text(fields: Fields) -> str:
         line = redacted_line(_raw(fields["line"]))
@@ -183,8 +194,15 @@ _ROWS: Final[dict[str, str | Callable[[Fields], str]]] = {
     "server_name": "  Name:     {name}",
     "server_id": "  ID:       {server_id}",
     "data_plane": "Data plane: {data_plane}",
-    "plaintext_passwords_detected": (
-        "Plaintext passwords detected; hashed passwords and nkeys are not supported yet"
+    "plaintext_passwords_detected": "Plaintext passwords detected, use nkeys or bcrypt",
+    "no_auth_user_wide": (
+        'Clients that do not log in are user "{user}" of account "{account}", who may use every subject'
+    ),
+    "cluster_without_login": "Cluster port listens on {host} without a login: anybody may join the cluster",
+    "tls_insecure": "{block} does not verify certificates (insecure): anybody may pose as the peer",
+    "tls_warning": "TLS: {text}",
+    "descriptor_limit_low": (
+        "This process may open {descriptors} files and sockets, max_connections is {max_connections}"
     ),
     "max_payload_discouraged": (
         "Maximum payloads over 8.00 MB are generally discouraged and could lead to poor performance"
@@ -195,6 +213,8 @@ _ROWS: Final[dict[str, str | Callable[[Fields], str]]] = {
     "journal_started": "Recording every event, credentials and payloads included, to {path}",
     "listening_for_clients": "Listening for client connections on {address}",
     "tls_required_for_clients": "TLS required for client connections",
+    "tls_available_for_clients": "TLS available for client connections",
+    "tls_handshake_first": 'Clients that are not using "TLS Handshake First" option will fail to connect',
     "server_ready": "Server is ready",
     # what ends a start
     "listen_failed": 'Error listening on port: {address}, "{error}"',
@@ -205,10 +225,27 @@ _ROWS: Final[dict[str, str | Callable[[Fields], str]]] = {
     "ports_file_failed": "Error writing ports file ({path}): {error}",
     "ports_file_cleanup_failed": "Error cleaning up ports file {path}: {error}",
     "journal_stopped": "Recording to the journal stopped, the server goes on: {reason}",
+    "log_full": "Rotating logfile...",
+    "log_rotated": 'Rotated log, backup saved as "{backup}"',
+    "log_rotation_failed": (
+        "Unable to rotate the log file ({error}), will attempt next rotation at size {size}"
+    ),
+    "log_purged": 'Purged log file "{name}"',
+    "log_purge_failed": ('Unable to remove backup log file "{name}" ({error}), will attempt next rotation'),
     "log_lines_lost": "{count} log lines could not be written: {error}",
     # signals and the end
     "signal_trapped": 'Trapped "{signal}" signal',
-    "signal_not_supported": "{action} is not supported yet",
+    "option_reloaded": _option_reloaded,
+    "configuration_reloaded": "Reloaded server configuration ({digest})",
+    "reload_refused": "Failed to reload server configuration: {reason}",
+    "connections_closed_by_limit": "Closed {closed} connections to fall within max_connections",
+    "connections_closed_by_pins": "Disconnect {closed} clients due to pinned certs reload",
+    "subscription_removed": _subscription_removed,
+    "log_reopened": "File log re-opened",
+    "log_reopen_ignored": "File log re-open ignored, not a file logger",
+    "log_reopen_failed": "File log re-open failed, the old file goes on: {error}",
+    "lame_duck_entered": "Entering lame duck mode, stop accepting new clients",
+    "lame_duck_closing": "Closing existing clients",
     "shutdown_initiated": "Initiating Shutdown...",
     "server_exiting": "Server Exiting..",
     # connections

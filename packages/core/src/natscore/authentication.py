@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from natscore.account.permissions import EVERYTHING
 from natscore.account.settings import GLOBAL_ACCOUNT
+from natscore.errors import ConfigError
 from natscore.values import value
 
 if TYPE_CHECKING:
     from natscore.account.permissions import Permissions
-    from natscore.events import Address, Instant
+    from natscore.events import Address, Certificate, Instant
     from natscore.options import Options
     from natscore.wire.connect import ConnectOptions
 
@@ -66,19 +67,30 @@ class Login:
     said: ConnectOptions
     nonce: bytes = field(repr=False)
     connection_type: ConnectionType = ConnectionType.STANDARD
+    certificate: Certificate | None = None  # that the client showed, verified; None: none, or no TLS
 
 
 @value
 class Accept:
-    """The client is who it says; it belongs to this account, and may do what its permissions allow."""
+    """The client is who it says; it belongs to this account, and may do what its permissions allow.
+
+    `user` is its name where something else than CONNECT said it, a certificate.
+    """
 
     account: str = GLOBAL_ACCOUNT
     permissions: Permissions = EVERYTHING
+    user: str = ""
 
 
 @value
 class Refuse:
-    """It is not."""
+    """It is not.
+
+    `is_unknown`: nobody is configured by the name or key that it gave. That is said to no client; a
+    reload closes whose user is gone without a word.
+    """
+
+    is_unknown: bool = field(default=False, compare=False)
 
 
 @value
@@ -115,10 +127,12 @@ class Authenticator(Protocol):
 
     @property
     def admits_anonymous(self) -> bool:
-        """Whether a client that names nobody becomes some user, also without CONNECT (sections 1.1 and 16.1).
+        """Whether a client that names nobody becomes some user, also without CONNECT (16.1)."""
+        ...
 
-        Then INFO does not ask for a login.
-        """
+    @property
+    def announces_login(self) -> bool:
+        """Whether INFO says that a login is required."""
         ...
 
     def authenticate(self, login: Login) -> Verdict: ...
@@ -130,6 +144,7 @@ class Everybody:
     requires_login = False
     checks_signatures = False
     admits_anonymous = False
+    announces_login = False
 
     def authenticate(self, login: Login) -> Verdict:
         return _INTO_THE_GLOBAL_ACCOUNT
@@ -141,6 +156,7 @@ class SingleUser:
     requires_login = True
     checks_signatures = False
     admits_anonymous = False
+    announces_login = True
 
     def __init__(self, user: str, password: str) -> None:
         self._user = user.encode("utf-8", "surrogateescape")
@@ -150,7 +166,7 @@ class SingleUser:
         # both are compared, so that the time says nothing about which was wrong
         user = hmac.compare_digest(login.said.user.encode(), self._user)
         password = hmac.compare_digest(login.said.password.encode(), self._password)
-        return Accept() if user and password else Refuse()
+        return Accept() if user and password else Refuse(is_unknown=_names_somebody(login.said) and not user)
 
 
 class SingleToken:
@@ -159,16 +175,25 @@ class SingleToken:
     requires_login = True
     checks_signatures = False
     admits_anonymous = False
+    announces_login = True
 
     def __init__(self, token: str) -> None:
         self._token = token.encode("utf-8", "surrogateescape")
 
     def authenticate(self, login: Login) -> Verdict:
-        return Accept() if hmac.compare_digest(login.said.auth_token.encode(), self._token) else Refuse()
+        if hmac.compare_digest(login.said.auth_token.encode(), self._token):
+            return Accept()
+        return Refuse(is_unknown=_names_somebody(login.said))
+
+
+def _names_somebody(said: ConnectOptions) -> bool:
+    return bool(said.user or said.nkey)
 
 
 def authenticator_for(options: Options) -> Authenticator:
-    """The authenticator that the options alone describe."""
+    """The authenticator that the options describe, where they name no users. Raises ConfigError."""
+    if options.users.users:
+        raise ConfigError("a list of users needs the authenticator of natscore-security")
     if options.user:
         return SingleUser(options.user, options.password)
     if options.token:

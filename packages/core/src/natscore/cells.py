@@ -19,9 +19,11 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from natscore.account.mappings import Mapper
     from natscore.errors import Violation
     from natscore.events import ConnectionId
-    from natscore.plane import Filter
+    from natscore.plane import Asked, Filter
+    from natscore.responses import Responses
     from natscore.sublist import Node, SubjectTable
 
 __all__ = ["LARGE_PAYLOAD", "Outbox", "Shadow", "Source", "Subscription"]
@@ -50,6 +52,7 @@ class Outbox:
         "open",
         "queue",
         "ready",
+        "responses",
         "size",
         "volume",
     )
@@ -67,6 +70,7 @@ class Outbox:
         self.headers = False  # this connection takes HMSG
         self.messages = 0  # messages delivered
         self.volume = 0  # header and payload bytes delivered
+        self.responses: Responses | None = None  # where it may answer what it gets
 
     def write(self, data: bytes) -> None:
         """Append bytes that the control plane decided on."""
@@ -190,9 +194,11 @@ class Source:
     """
 
     __slots__ = (
+        "asked",
         "awaiting_connect",
         "buffer",
         "cid",
+        "delivered",
         "drawn",
         "echo",
         "first_ping_due",
@@ -242,9 +248,11 @@ class Source:
         self.no_responders = False
         self.stepping = False  # one op a run, for tracing
         self.stepped = b""  # the op that the last run performed, when stepping
-        # what a mapping drew for the message in hand, when a plan had to be made for it first
-        self.drawn: tuple[bytes | None] | None = None
+        # what a mapping drew for the message in hand, when a plan had to be made for it first; and which
+        self.drawn: tuple[bytes, Mapper | None] | None = None
         self.ops: list[tuple[bytes, list[bytes]]] = []
+        self.asked: Asked | None = None  # what the server itself shall do for a message
+        self.delivered = False  # whether anybody got the message that was delivered last, by itself
         self.missed: tuple[Node, ...] = ()
         self.missed_subject = b""  # what was published to them
         self.unfinished: Iterator[None] | None = None  # a fan-out to more receivers than a turn serves

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from natscore.delivery import Delivery
 from natscore.errors import Violation, control_line_exceeded, malformed
 from natscore.plane import Stop
+from natscore.posting import Posting
 from natscore.turn import SINGLE_COST
 from natscore.wire.lines import BLANKS_AND_CR, SUBSCRIPTION
 from natscore.wire.ops import Follows
 
 if TYPE_CHECKING:
     from natscore.cells import Source
-    from natscore.entropy import Xorshift64
 
 __all__ = ["OPS_MAX", "ControlOps", "violate"]
 
@@ -26,12 +25,8 @@ OPS_MAX: Final = 512  # SUB and UNSUB lines handed over at once
 _OVERHEAD_PENDING: Final = 64  # how much of an incomplete line that is ignored anyway is kept
 
 
-class ControlOps(Delivery):
+class ControlOps(Posting):
     """Reads what is said to the control plane, and answers what it need not see."""
-
-    def __init__(self, choices: Xorshift64) -> None:
-        super().__init__(choices)
-        self._left = 0  # output that this turn may still write
 
     def _bare_op(self, source: Source, name: bytes) -> Stop | None:
         """PING, PONG and +OK, complete."""

@@ -29,6 +29,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeGuard
 
 from natscore.account.mappings import Choice
+from natscore.account.permissions import RESPONSES_MAX
 from natscore.cells import LARGE_PAYLOAD, Outbox, Shadow, Source, Subscription
 from natscore.controlops import ControlOps, violate
 from natscore.errors import (
@@ -40,14 +41,15 @@ from natscore.errors import (
 )
 from natscore.plan import Plan, refusal
 from natscore.plane import CLIENT_RESERVED, DataPlane, Stop
-from natscore.sublist import Node, SubjectTable, Sublist
-from natscore.turn import CHOICE_STEPS, STEP_COST
+from natscore.sublist import SubjectTable, Sublist, are_own
+from natscore.turn import STEP_COST
 from natscore.wire.lines import BLANKS, DIGITS, HPUB, PUB
 from natscore.wire.ops import CLIENT_OPS, OP_LENGTH_MAX, OP_PREFIXES, Follows, op_name
 
 if TYPE_CHECKING:
     from natscore import plane
     from natscore.account.mappings import Mapper
+    from natscore.account.permissions import ResponsePermission
     from natscore.entropy import Xorshift64
     from natscore.events import ConnectionId
 
@@ -60,16 +62,10 @@ class PureDataPlane(ControlOps):
     def __init__(self, choices: Xorshift64) -> None:
         super().__init__(choices)
         self._refusal = refusal()
-        self._nobody: Plan[Subscription] = Plan((), ())  # of messages that a mapping loses
 
     def outbox(self, cid: ConnectionId) -> Outbox:
         """The writing side of a new connection."""
         return Outbox(cid, self.ready)
-
-    @property
-    def left(self) -> int:
-        """Output that this turn may still write; less than nothing when it wrote more."""
-        return self._left
 
     def source(
         self,
@@ -84,12 +80,18 @@ class PureDataPlane(ControlOps):
         assert isinstance(table, SubjectTable)
         return Source(cid, outbox, table, max_control_line, max_payload)
 
-    def bind(self, source: plane.Source, table: plane.SubjectTable) -> None:
+    def bind(
+        self,
+        source: plane.Source,
+        table: plane.SubjectTable,
+        responses: ResponsePermission | None = None,
+        responses_max: int = RESPONSES_MAX,
+    ) -> None:
         """From now on, look the subjects of `source` up in `table`."""
         assert isinstance(source, Source)
         assert isinstance(table, SubjectTable)
         source.table = table
-        source.drawn = None
+        source.outbox.responses = table.responses(responses, responses_max) if responses is not None else None
 
     def sublist(self) -> Sublist:
         """The subscriptions of a new account."""
@@ -136,24 +138,18 @@ class PureDataPlane(ControlOps):
     ) -> None:
         """Answer a MISS: from now on messages to `subject` that match `nodes` are delivered by `plan`."""
         assert isinstance(table, SubjectTable)
-        assert _are_own(nodes)
+        assert are_own(nodes)
         assert _is_own(plan)
         table.sublist.install(nodes, plan, subject)
-
-    def begin_turn(self, output_max: int) -> None:
-        """Allow `output_max` bytes of output until `run` answers TURN_OVER."""
-        self._left = output_max
-
-    def spend(self, cost: int) -> bool:
-        """Count work of the control plane as if it were `cost` bytes of output. Is anything left?"""
-        self._left -= cost
-        return self._left > 0
 
     def run(self, source: plane.Source) -> Stop:
         """Parse and deliver until something needs the control plane. Never raises for what a peer sent."""
         assert isinstance(source, Source)
         if source.unfinished is not None and not self.go_on(source):
             return Stop.TURN_OVER
+        asked = source.asked
+        if asked is not None:
+            return Stop.ASK
         if source.have < source.need:
             if not source.have:
                 source.forget()  # the last chunk is done: an idle connection holds no buffer
@@ -267,7 +263,7 @@ class PureDataPlane(ControlOps):
                     if type(found) is Choice:
                         if not found.is_fixed:  # each message has a draw of its own, in the order of arrival
                             published, alone = b"", True
-                        found, name = self._choose(source, found)
+                        found, name = self.choose(source, source.table, found)
                     if type(found) is tuple:
                         source.missed, source.missed_subject = found, name
                         stop = Stop.MISS
@@ -280,8 +276,9 @@ class PureDataPlane(ControlOps):
                 or payload >= LARGE_PAYLOAD
                 or not plan.distinct
                 or plan.refuses
+                or plan.asks
                 or (headers_here and header_size == 0)
-                or (reply is not None and source.no_responders)
+                or (reply is not None and (source.no_responders or plan.tracks))
             ):
                 if tails:
                     left -= self.fan_out(source, plan, subject, tails, volume, with_headers)
@@ -289,11 +286,18 @@ class PureDataPlane(ControlOps):
                     if self.exhausted or source.unfinished is not None:
                         stop = Stop.EXHAUSTED
                         break
+                found = self.response_plan(source, subject, plan) if plan.refuses else plan
+                if isinstance(found, tuple):
+                    if not published:
+                        source.drawn = (subject, source.table.mapper)
+                    source.missed, source.missed_subject = found, subject
+                    stop = Stop.MISS
+                    break
                 if source.pedantic:
                     self._complain(source, given)
                 left -= self.publish(
                     source,
-                    plan,
+                    found,
                     subject,
                     reply[:-1] if reply else b"",
                     buffer[match.start(2) : body],
@@ -303,6 +307,8 @@ class PureDataPlane(ControlOps):
                 if source.stepping:
                     source.stepped = buffer[position:end]
                     stop = Stop.STEPPED
+                elif source.asked is not None:
+                    stop = Stop.ASK
                 position = end
                 if stop is not None:
                     break
@@ -335,27 +341,6 @@ class PureDataPlane(ControlOps):
             return Stop.NEED_DATA
         source.need = 1
         return stop
-
-    def _choose(self, source: Source, choice: Choice) -> tuple[Plan[Subscription] | tuple[Node, ...], bytes]:
-        """What a message that is mapped meets, and under which subject it is delivered.
-
-        If a plan has to be made first, what was drawn for the message is kept until it is met again.
-        """
-        if choice.is_fixed:
-            target = choice.target
-        elif source.drawn is not None:
-            (target,) = source.drawn
-        else:
-            target = choice.draw(self._choices.pick)
-            source.table.sublist.steps += CHOICE_STEPS
-        source.drawn = None
-        if target is None:
-            return self._nobody, choice.subject
-        found = source.table.mapped.look_up(target)
-        assert not isinstance(found, Choice)
-        if isinstance(found, tuple) and not choice.is_fixed:
-            source.drawn = (target,)
-        return found, target
 
     def _other_op(self, source: Source, buffer: bytes) -> Stop | None:
         """Do one op that is not a canonical PUB or HPUB, at `source.position`.
@@ -432,9 +417,14 @@ class PureDataPlane(ControlOps):
         subject = words[0]
         reply = words[1] if len(words) == sizes + 2 else b""
         found = source.table.look_up(subject)
-        name = subject
+        name, choice = subject, None
         if isinstance(found, Choice):
-            found, name = self._choose(source, found)
+            choice = found
+            found, name = self.choose(source, source.table, choice)
+        if isinstance(found, Plan) and found.refuses:
+            found = self.response_plan(source, name, found)
+            if isinstance(found, tuple) and choice is not None and not choice.is_fixed:
+                source.drawn = (name, source.table.mapper)
         if isinstance(found, tuple):
             source.position = position
             source.missed, source.missed_subject = found, name
@@ -447,17 +437,14 @@ class PureDataPlane(ControlOps):
         if source.stepping:
             source.stepped = buffer[position:end]
             return Stop.STEPPED
+        if source.asked is not None:
+            return Stop.ASK
         return Stop.TURN_OVER if self._left <= 0 or source.unfinished is not None else None
 
 
 def _needed(size: int, position: int, end: int) -> int:
     """Without how many bytes nothing more can be said of a message: its CR is looked at without its LF."""
     return end - position if size == end - 1 else end - 1 - position
-
-
-def _are_own(nodes: tuple[plane.Node[plane.Subscription], ...]) -> TypeGuard[tuple[Node, ...]]:
-    """Whether all nodes are of this plane."""
-    return all(isinstance(node, Node) for node in nodes)
 
 
 def _is_own(plan: Plan[plane.Subscription]) -> TypeGuard[Plan[Subscription]]:

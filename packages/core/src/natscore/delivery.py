@@ -20,8 +20,17 @@ from typing import TYPE_CHECKING, Final
 
 from natscore.cells import LARGE_PAYLOAD, Source
 from natscore.errors import invalid_publish_subject, publish_denied, reply_denied
+from natscore.message import Division, Message
+from natscore.plane import Asked
 from natscore.subject import is_valid_literal
-from natscore.turn import DELIVERY_COST, PART_MAX, READY_COST, RECEIVERS_MAX, SINGLE_COST
+from natscore.turn import (
+    DELIVERY_COST,
+    PART_MAX,
+    READY_COST,
+    RECEIVERS_MAX,
+    RULE_COST,
+    SINGLE_COST,
+)
 from natscore.wire.headers import no_responders, strip_headers
 
 if TYPE_CHECKING:
@@ -39,44 +48,6 @@ __all__ = ["DENIED_MAX", "Delivery"]
 DENIED_MAX: Final = 32  # refused publishes that are reported between two settles
 
 
-class _Division:
-    """A run of messages being divided among a queue group."""
-
-    __slots__ = ("members", "n", "shares", "tries")
-
-    def __init__(self, members: tuple[Subscription, ...]) -> None:
-        self.members: tuple[Subscription, ...] | list[Subscription] = members
-        self.n = self.tries = len(members)  # who may be drawn, and how many are asked then
-        self.shares: dict[Subscription, list[bytes]] = {}
-
-    def leave(self, at: int) -> None:
-        """One candidate has got all that it wanted."""
-        members = self.members
-        if isinstance(members, tuple):
-            self.members = members = list(members)
-        del members[at]
-        self.n = self.tries = len(members)
-
-
-class _Message:
-    """One message on its way to receivers that may not all take its headers."""
-
-    __slots__ = ("_bare", "body", "line", "with_headers")
-
-    def __init__(self, line: bytes, body: bytes, with_headers: bool) -> None:
-        self.line = line
-        self.body = body
-        self.with_headers = with_headers
-        self._bare: tuple[bytes, bytes] | None = None
-
-    def bare(self) -> tuple[bytes, bytes]:
-        """Line and body without headers, made once, so that receivers share a large payload."""
-        if self._bare is None:
-            size, _, rest = strip_headers(self.line + self.body).partition(b"\r\n")
-            self._bare = (size + b"\r\n", rest)
-        return self._bare
-
-
 class Delivery:
     """Executes plans: appends to outboxes, counts, chooses members of queue groups."""
 
@@ -86,6 +57,22 @@ class Delivery:
         self.strained: list[Outbox] = []
         self.denied: list[tuple[ConnectionId, bytes, bytes]] = []
         self._choices = choices
+        self._left = 0  # output that this turn may still write
+        self._now_ns = 0  # of this turn
+
+    @property
+    def left(self) -> int:
+        """Output that this turn may still write; less than nothing when it wrote more."""
+        return self._left
+
+    def begin_turn(self, output_max: int, now_ns: int = 0) -> None:
+        """Allow `output_max` bytes of output until `run` answers TURN_OVER."""
+        self._left, self._now_ns = output_max, now_ns
+
+    def spend(self, cost: int) -> bool:
+        """Count work of the control plane as if it were `cost` bytes of output. Is anything left?"""
+        self._left -= cost
+        return self._left > 0
 
     def fan_out(
         self,
@@ -97,6 +84,8 @@ class Delivery:
         with_headers: bool,
     ) -> int:
         """Hand a run of messages to every receiver of a plan in which no two share an outbox.
+
+        None of them asks for an answer, if that is to be noted.
 
         Answers what it cost the turn beside what each message weighs: who had nothing to write before.
         """
@@ -212,7 +201,7 @@ class Delivery:
         max is no candidate for the next, as in the plan that follows the settle.
         """
         pick = self._choices.pick
-        rows = [_Division(group.members) for group in plan.groups]
+        rows = [Division(group.members) for group in plan.groups]
         for tail, row in product(tails, rows):
             members = row.members
             n = row.n
@@ -274,7 +263,6 @@ class Delivery:
         `header_size` is -1 for PUB. The order of checks is section 10's.
         """
         own = source.outbox
-        ready = len(self.ready)
         source.messages += 1
         source.volume += len(body) - 2
         if plan.refuses:
@@ -288,13 +276,21 @@ class Delivery:
         if source.verbose:
             own.write(b"+OK\r\n")
 
-        with_headers = header_size > 0
         if header_size == 0:  # no header after all: MSG for everybody
             line, _, _ = strip_headers(line + body).partition(b"\r\n")
             line += b"\r\n"
-        message = _Message(line, body, with_headers)
+        message = Message(line, body, header_size, None if source.echo else own)
+        return self._send(source, plan, subject, reply, message)
+
+    def _send(
+        self, source: Source, plan: Plan[Subscription], subject: bytes, reply: bytes, message: Message
+    ) -> int:
+        """Give one message to those whom a plan names, and answer what it cost the turn."""
+        ready = len(self.ready)
+        body = message.body
+        message.reply = reply if plan.tracks else b""
         if plan.fanout > RECEIVERS_MAX or plan.fanout * len(body) > PART_MAX:
-            self._begin(source, self._publish_parts(source, plan, subject, reply, message))
+            self._begin(source, self._send_parts(source, plan, subject, reply, message))
             return SINGLE_COST + plan.overhead + READY_COST * (len(self.ready) - ready)
         cost = SINGLE_COST + plan.overhead
         delivered = 0
@@ -310,12 +306,32 @@ class Delivery:
             delivered += taken
             cost += DELIVERY_COST * asked
         cost += delivered * (SINGLE_COST + len(body))
-        if not delivered and reply and source.no_responders:
-            cost += self._tell_no_responders(source, subject, reply)
+        if message.reply:
+            cost += delivered * RULE_COST
+        cost += self._conclude(source, plan, subject, reply, message, delivered)
         return cost + READY_COST * (len(self.ready) - ready)
 
-    def _publish_parts(
-        self, source: Source, plan: Plan[Subscription], subject: bytes, reply: bytes, message: _Message
+    def _conclude(
+        self,
+        source: Source,
+        plan: Plan[Subscription],
+        subject: bytes,
+        reply: bytes,
+        message: Message,
+        delivered: int,
+    ) -> int:
+        """Everybody has it who gets it: ask the server itself, or tell that there is nobody."""
+        source.delivered = delivered > 0
+        if plan.asks:
+            start = max(message.header_size, 0)
+            headers, payload = message.body[:start], message.body[start:-2]
+            source.asked = Asked(plan.asks, subject, reply, headers, payload, delivered > 0)
+        elif not delivered and reply and source.no_responders and not message.is_posted:
+            return self._tell_no_responders(source, subject, reply)
+        return 0
+
+    def _send_parts(
+        self, source: Source, plan: Plan[Subscription], subject: bytes, reply: bytes, message: Message
     ) -> Iterator[None]:
         """Deliver one message to many receivers, with a stop after each part of them."""
         part = max(1, min(RECEIVERS_MAX, PART_MAX // len(message.body)))
@@ -333,11 +349,10 @@ class Delivery:
             delivered += self._deliver_to_one(source, group, subject, message)[0]
             if number % part == 0:
                 yield
-        if not delivered and reply and source.no_responders:
-            self._tell_no_responders(source, subject, reply)
+        self._conclude(source, plan, subject, reply, message, delivered)
 
     def _deliver_to_one(
-        self, source: Source, group: Group[Subscription], subject: bytes, message: _Message
+        self, source: Source, group: Group[Subscription], subject: bytes, message: Message
     ) -> tuple[bool, int]:
         """Deliver to one member of a group: whether one took it, and how many were asked."""
         members = group.members
@@ -350,10 +365,10 @@ class Delivery:
                 return True, step + 1
         return False, n
 
-    def _deliver(self, source: Source, subscription: Subscription, subject: bytes, message: _Message) -> bool:
+    def _deliver(self, source: Source, subscription: Subscription, subject: bytes, message: Message) -> bool:
         """Append one message for one subscription, if it accepts it."""
         outbox = subscription.outbox
-        if not outbox.accepts or not subscription.live or (outbox is source.outbox and not source.echo):
+        if not outbox.accepts or not subscription.live or outbox is message.own:
             return False
         line, body, with_headers = message.line, message.body, message.with_headers
         if with_headers and not outbox.headers:
@@ -369,6 +384,8 @@ class Delivery:
         outbox.volume += len(body) - 2
         if outbox.blocked:
             self.strained.append(outbox)
+        if message.reply and outbox.responses is not None:
+            outbox.responses.note(message.reply, self._now_ns)
         subscription.delivered += 1
         if subscription.delivered == subscription.max:
             subscription.live = False

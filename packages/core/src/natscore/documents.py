@@ -17,7 +17,7 @@ import enum
 from dataclasses import fields, is_dataclass
 from typing import Any, Final
 
-from natscore.account import mappings, permissions, settings
+from natscore.account import mappings, permissions, settings, users
 from natscore.errors import ConfigError
 from natscore.options import TlsOptions
 
@@ -29,7 +29,8 @@ _TYPES: Final[dict[str, type[Any]]] = {
         *(settings.AccountsSettings, settings.AccountSettings, settings.Limits, settings.Latency),
         *(settings.StreamExport, settings.ServiceExport, settings.StreamImport, settings.ServiceImport),
         *(permissions.Permissions, permissions.Rules, permissions.SubscribeRules),
-        *(mappings.Destination, TlsOptions),
+        permissions.ResponsePermission,
+        *(mappings.Destination, TlsOptions, users.UserSettings, users.UsersSettings),
     )
 }
 _ENUMS: Final[dict[str, type[enum.Enum]]] = {"ResponseType": settings.ResponseType}

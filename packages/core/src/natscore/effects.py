@@ -29,6 +29,7 @@ __all__ = [
     "Note",
     "PauseReading",
     "ResumeReading",
+    "ShutDown",
     "StartTls",
     "VerifyPassword",
 ]
@@ -109,6 +110,11 @@ class Continue:
 
 
 @value
+class ShutDown:
+    """Lame duck mode is over: stop the server, and feed ShutdownRequested."""
+
+
+@value
 class Note:
     """Something worth a log line: a snake_case fact, and its fields."""
 
@@ -117,4 +123,6 @@ class Note:
     fields: dict[str, object]
 
 
-Effect: TypeAlias = Dial | Close | PauseReading | ResumeReading | StartTls | VerifyPassword | Continue | Note
+Effect: TypeAlias = (
+    Dial | Close | PauseReading | ResumeReading | StartTls | VerifyPassword | Continue | ShutDown | Note
+)

@@ -207,6 +207,13 @@ def subscription_denied(subject: bytes, queue: bytes | None = None) -> Violation
     return Violation(text, None)
 
 
+def subscription_removed(subject: bytes, queue: bytes | None, sid: bytes) -> Violation:
+    """A reload took the right to a subscription that is there (operations.md section 9.3)."""
+    denied = subscription_denied(subject, queue).wire_text
+    assert denied is not None
+    return Violation(denied + b" (sid " + quoted(sid) + b")", None)
+
+
 def too_many_tokens(subject: bytes) -> Violation:
     return Violation(
         b"Permissions Violation for Subscription to " + quoted(subject) + b", too many tokens", None

@@ -14,9 +14,12 @@ major one. Nobody subclasses them, and nobody changes one (`values`).
 from __future__ import annotations
 
 import enum
-from typing import NewType, TypeAlias
+from typing import TYPE_CHECKING, NewType, TypeAlias
 
 from natscore.values import keyword_value, value
+
+if TYPE_CHECKING:
+    from natscore.options import Options
 
 __all__ = [
     "Address",
@@ -31,7 +34,9 @@ __all__ = [
     "DialFailed",
     "Event",
     "Instant",
+    "LameDuckRequested",
     "ListenerOpened",
+    "OptionsReloaded",
     "PasswordVerified",
     "PeerClosing",
     "ServerStarted",
@@ -163,7 +168,8 @@ class WriteBlocked:
     """The kernel refused bytes: `refused` of this outbox stay, and writability is awaited.
 
     Fed directly after the flush that was refused, before any other event.
-    Silence means that everything was written.
+    Silence means that everything was written, or will be: `natscore.plane.HELD_MAX`
+    bytes may wait for a flush while reads are handled.
     """
 
     at: Instant
@@ -234,6 +240,21 @@ class TlsFailed:
 
 
 @keyword_value
+class OptionsReloaded:
+    """New settings take the place of the old ones, whole; `natscore.reload` says which cannot."""
+
+    at: Instant
+    options: Options
+
+
+@keyword_value
+class LameDuckRequested:
+    """Part from every client, gently; the shell has closed the listeners of clients. Answered by ShutDown."""
+
+    at: Instant
+
+
+@keyword_value
 class ShutdownRequested:
     """Close every connection; the shell has closed the listeners."""
 
@@ -254,5 +275,7 @@ Event: TypeAlias = (
     | PasswordVerified
     | TlsEstablished
     | TlsFailed
+    | OptionsReloaded
+    | LameDuckRequested
     | ShutdownRequested
 )

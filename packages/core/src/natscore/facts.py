@@ -17,7 +17,8 @@ from natscore.account.permissions import EVERYTHING
 if TYPE_CHECKING:
     from natscore.account.permissions import Permissions
     from natscore.errors import CloseReason
-    from natscore.events import Address, ConnectionId, ConnectionKind
+    from natscore.events import Address, ConnectionId, ConnectionKind, Instant
+    from natscore.options import Options
     from natscore.wire.connect import ConnectOptions
 
 __all__ = [
@@ -28,6 +29,9 @@ __all__ = [
     "ConnectionForgotten",
     "Fact",
     "LinkEstablished",
+    "OptionsChanged",
+    "PermissionsChanged",
+    "RepliesExpected",
     "SlowConsumerDetected",
     "SubscriptionsChanged",
     "Wanted",
@@ -71,6 +75,23 @@ class SubscriptionsChanged:
     added: tuple[Wanted, ...] = ()
     removed: tuple[Wanted, ...] = ()
     limited: tuple[tuple[bytes, int], ...] = ()  # sid and the delivery count at which it ends
+    judged: tuple[bytes, ...] = ()  # sids that the permissions of now allow, after others
+
+
+@dataclass(slots=True)
+class OptionsChanged:
+    """The server has other settings. What each connection may have by them follows in other facts."""
+
+    at: Instant
+    options: Options
+
+
+@dataclass(slots=True)
+class PermissionsChanged:
+    """A client that is logged in may do other things than before. Its subscriptions are judged after."""
+
+    cid: ConnectionId
+    permissions: Permissions
 
 
 @dataclass(slots=True)
@@ -97,6 +118,14 @@ class LinkEstablished:
 
 
 @dataclass(slots=True)
+class RepliesExpected:
+    """A service of an account is asked for the first time: answers come to subjects with this prefix."""
+
+    account: str
+    prefix: bytes
+
+
+@dataclass(slots=True)
 class ConnectionEnded:
     """It was decided that a connection ends; from here on it gets nothing. Its interest goes in slices."""
 
@@ -115,9 +144,12 @@ Fact: TypeAlias = (
     ConnectionAccepted
     | ClientConnected
     | SubscriptionsChanged
+    | OptionsChanged
+    | PermissionsChanged
     | AuthenticationFailed
     | SlowConsumerDetected
     | LinkEstablished
+    | RepliesExpected
     | ConnectionEnded
     | ConnectionForgotten
 )

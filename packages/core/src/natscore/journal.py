@@ -93,9 +93,14 @@ class Checksums:
         return checksum
 
 
-def _options_line(options: Options) -> bytes:
+def _options_document(options: Options) -> dict[str, object]:
     """The settings, in words of JSON."""
-    return orjson.dumps({field.name: document_of(getattr(options, field.name)) for field in fields(options)})
+    return {field.name: document_of(getattr(options, field.name)) for field in fields(options)}
+
+
+def _options_of(document: dict[str, Any]) -> Options:
+    """Settings as they were written. Raises ConfigError."""
+    return Options(**{name: value_of(one) for name, one in document.items()})
 
 
 class Recorder:
@@ -114,7 +119,7 @@ class Recorder:
         self._write = write
         self._left = size_max
         self._checksums = Checksums()
-        options = _options_line(server.options)
+        options = orjson.dumps(_options_document(server.options))
         if len(options) > _OPTIONS_MAX:
             self.stopped = f"the options take {len(options)} bytes; a journal has room for {_OPTIONS_MAX}"
         else:
@@ -134,6 +139,9 @@ class Recorder:
         if self.stopped is not None:
             return self.server.handle(event) + self._stop_notes()
         record = encode_event(event)
+        if len(record) > _RECORD_MAX:
+            self.stopped = f"an event takes {len(record)} bytes; a record has room for {_RECORD_MAX}"
+            return self.server.handle(event) + self._stop_notes()
         try:
             effects = self.server.handle(event)
         except BaseException:
@@ -174,6 +182,8 @@ def encode_event(event: Event) -> bytes:
 
 
 def _plain(value: object) -> object:
+    if isinstance(value, Options):
+        return _options_document(value)
     if isinstance(value, Instant):
         return [value.monotonic_ns, value.wall_ns]
     if isinstance(value, Address):
@@ -207,6 +217,8 @@ def _decode_event(kind: bytes, body: bytes) -> Event:
             document[key] = _ENUMS[key][value]
         elif key == "peer" and value is not None:
             document[key] = Certificate(**{name: _frozen(member) for name, member in value.items()})
+        elif key == "options":
+            document[key] = _options_of(value)
         elif key == "nonce":
             document[key] = bytes.fromhex(value)
         elif key == "cid":
@@ -234,7 +246,7 @@ def read_journal(read: Callable[[int], bytes]) -> tuple[Options, Iterator[tuple[
         if len(line) > _OPTIONS_MAX:
             raise JournalError("the line of options has no end")
     try:
-        options = Options(**{name: value_of(one) for name, one in orjson.loads(line).items()})
+        options = _options_of(orjson.loads(line))
     except (orjson.JSONDecodeError, AttributeError, TypeError, ConfigError) as error:
         raise JournalError(f"the line of options cannot be read: {error}") from error
     return options, _read_records(read)
@@ -253,7 +265,7 @@ def _read_records(read: Callable[[int], bytes]) -> Iterator[tuple[Event, int]]:
             return
         try:
             event = _decode_event(kind, body)
-        except (AttributeError, KeyError, TypeError, ValueError, struct.error) as error:
+        except (AttributeError, ConfigError, KeyError, TypeError, ValueError, struct.error) as error:
             raise JournalError(f"record {number} is damaged: {error!r}") from error
         yield event, _CHECKSUM.unpack(tail)[0]
 

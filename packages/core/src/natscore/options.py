@@ -11,7 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Final
 
+from natscore.account.permissions import RESPONSES_MAX
 from natscore.account.settings import AccountsSettings
+from natscore.account.users import UsersSettings
 from natscore.effects import Level
 from natscore.errors import ConfigError
 
@@ -32,6 +34,8 @@ class TlsOptions:
     # Above: the server waits so long for a client that begins with a handshake, and then sends INFO.
     first_ns: int | None = None
     handshakes_per_second_max: int = 0  # `connection_rate_limit`; 0: no limit
+    # `pinned_certs`, in lower-case hex. The shell judges new connections by them, a reload those there are.
+    pinned_keys: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.timeout_ns <= 0:
@@ -72,16 +76,25 @@ class Options:
     headers: bool = True  # `no_header_support` is its opposite
     fast_producer_stall: bool = True  # `no_fast_producer_stall` is its opposite
 
+    # how it goes away
+    lame_duck_duration_ns: int = 120 * SECOND  # within which clients are closed
+    lame_duck_grace_period_ns: int = 10 * SECOND  # of it, before the first of them
+
     # ours: limits that the reference lacks
     memory_max: int = 2_147_483_648  # pending output and half-received payloads of all connections
     unauthenticated_per_address_max: int = 0  # connections of one address that did not log in; 0: off
+    responses_max: int = RESPONSES_MAX  # replies that a client with `allow_responses` may still answer
     turn_output_max: int = 16_777_216  # a turn ends between two messages once it wrote this much
+    account_responses_max: int = 131_072  # replies of services that are awaited in one account
+    export_responses_max: int = 65_536  # ... and of one export
+    internal_publishes_max: int = 256  # messages in other accounts that one message may lead to
 
     # authentication: a single user, or a token
     user: str = field(default="", repr=False)
     password: str = field(default="", repr=False)
     token: str = field(default="", repr=False)
     auth_timeout_ns: int = 2 * SECOND
+    users: UsersSettings = field(default_factory=UsersSettings)  # lists of users; see natscore_security
 
     accounts: AccountsSettings = field(
         default_factory=AccountsSettings
@@ -111,15 +124,26 @@ class Options:
             raise ConfigError(
                 f"max_sub_tokens is {self.max_subject_tokens}; it must be 1 to 255, or 0 for no limit"
             )
+        if not 0 <= self.lame_duck_grace_period_ns < self.lame_duck_duration_ns:
+            raise ConfigError(
+                f"lame duck grace period ({self.lame_duck_grace_period_ns} ns) should be strictly lower than"
+                f" lame duck duration ({self.lame_duck_duration_ns} ns)"
+            )
         for name in ("max_control_line", "max_pending", "write_deadline_ns", "ping_interval_ns",
-                     "memory_max", "turn_output_max", "auth_timeout_ns"):  # fmt: skip
+                     "memory_max", "responses_max", "turn_output_max", "auth_timeout_ns",
+                     "account_responses_max", "export_responses_max", "internal_publishes_max"):  # fmt: skip
             if getattr(self, name) <= 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be above 0")
 
     @property
     def requires_authentication(self) -> bool:
         """Whether a client must log in."""
-        return bool(self.user or self.token)
+        return bool(self.user or self.token or self.users.users)
+
+    @property
+    def payload_bound(self) -> int:
+        """`max_payload` as a number that is never below 0."""
+        return self.max_payload if self.max_payload >= 0 else 1 << 62
 
     def redacted(self) -> dict[str, object]:
         """All settings but the secrets, which appear as whether they are set."""

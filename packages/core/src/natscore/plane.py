@@ -16,18 +16,25 @@ that was recorded with one replays with the other
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeVar
+
+from natscore.account.permissions import RESPONSES_MAX
+from natscore.events import ConnectionId
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from natscore.account.mappings import Mapper
+    from natscore.account.permissions import ResponsePermission
     from natscore.errors import Violation
-    from natscore.events import ConnectionId
     from natscore.plan import Plan
+    from natscore.responses import Responses
 
 __all__ = [
     "CLIENT_RESERVED",
+    "HELD_MAX",
+    "SERVER",
+    "Asked",
     "DataPlane",
     "Filter",
     "Found",
@@ -43,6 +50,12 @@ __all__ = [
 CLIENT_RESERVED: Final = (b"_GR_.", b"$NRG.")
 """Prefixes that a client must not publish to (client-protocol.md section 20)."""
 
+SERVER: Final = ConnectionId(0)
+"""The connection of the server itself: what its subscriptions match is asked of the control plane."""
+
+HELD_MAX: Final = 16_384
+"""Bytes that a shell may leave in an outbox from one read to the next; what holds more it offers (ADR 15)."""
+
 T_co = TypeVar("T_co", covariant=True)
 S_co = TypeVar("S_co", bound="Subscription", covariant=True)
 
@@ -53,11 +66,26 @@ class Stop(enum.Enum):
     NEED_DATA = enum.auto()  # everything complete is done
     OPS = enum.auto()  # source.ops holds protocol operations for the control plane
     MISS = enum.auto()  # source.missed holds nodes of which no plan was made
+    ASK = enum.auto()  # source.asked holds a message that the server itself subscribes to
+    DONE = (
+        enum.auto()
+    )  # of `post`: source.delivered, source.asked and source.unfinished say what became of it
     TURN_OVER = enum.auto()  # the turn's output is spent; the rest waits in the source
     STEPPED = enum.auto()  # one op is done, and the source is stepping
     EXHAUSTED = enum.auto()  # a subscription reached its max, which is settled before the next op
     VIOLATION = enum.auto()  # source.violation; what came before it has been done
     UNAUTHENTICATED = enum.auto()  # the first op is not CONNECT although a login is required
+
+
+class Asked(NamedTuple):
+    """A message that subscriptions of the server match, for the control plane to carry on."""
+
+    sids: tuple[bytes, ...]  # of those subscriptions
+    subject: bytes
+    reply: bytes
+    headers: bytes  # the block, or nothing
+    payload: bytes
+    delivered: bool  # whether anybody else got it
 
 
 class Outbox(Protocol):
@@ -91,6 +119,10 @@ class Outbox(Protocol):
     @property
     def volume(self) -> int:
         """Header and payload bytes delivered."""
+
+    @property
+    def responses(self) -> Responses | None:
+        """Where this connection may answer what it gets; None: wherever its rules allow, and nowhere else."""
 
     def write(self, data: bytes) -> None:
         """Append bytes that the control plane decided on."""
@@ -136,7 +168,7 @@ class Subscription(Protocol):
     """One subscription of one connection."""
 
     max: int  # auto-unsubscribe after this many; 0: never
-    filter: Filter | None  # what becomes of what it matches, None: it gets it; set before it is inserted
+    filter: Filter | None  # what becomes of what it matches, None: it gets it; of a member: see restrict
 
     @property
     def receiver(self) -> Subscription:
@@ -198,6 +230,9 @@ class Sublist(Protocol):
     def remove(self, subscription: Subscription) -> None:
         """Take a member out again."""
 
+    def restrict(self, subscription: Subscription, rule: Filter | None) -> None:
+        """Give a member another filter. It keeps its place."""
+
     def match(self, subject: bytes) -> Sequence[Node[Subscription]]:
         """The nodes whose subscriptions get a message published to `subject`, in a fixed order."""
 
@@ -208,6 +243,9 @@ class SubjectTable(Protocol):
     def __len__(self) -> int:
         """How many lines it holds."""
 
+    def remap(self, mapper: Mapper | None) -> None:
+        """From now on, map by `mapper`. Everything is looked up anew."""
+
 
 class Source(Protocol):
     """The reading side of one connection: bytes not yet parsed, and how to treat its messages.
@@ -215,6 +253,8 @@ class Source(Protocol):
     What `run` found besides messages is left in `ops`, `missed` or `violation`.
     """
 
+    max_control_line: int
+    max_payload: int  # far above what fits into memory: no limit
     awaiting_connect: bool  # a login is required and has not happened
     first_ping_due: bool  # the first PING after CONNECT goes to the control plane
     verbose: bool
@@ -224,6 +264,7 @@ class Source(Protocol):
     no_responders: bool
     stepping: bool  # one op a run, for tracing
     ops: list[tuple[bytes, list[bytes]]]  # what was said to the control plane; to be replaced when taken
+    asked: Asked | None  # what the server itself shall do for a message; to be taken before the next op
 
     @property
     def cid(self) -> ConnectionId: ...
@@ -250,6 +291,10 @@ class Source(Protocol):
     @property
     def unfinished(self) -> object | None:
         """A fan-out to more receivers than a turn serves, of which something is left."""
+
+    @property
+    def delivered(self) -> bool:
+        """Whether anybody got the message that was delivered last, by itself; the server does not count."""
 
     @property
     def violation(self) -> Violation | None: ...
@@ -325,8 +370,19 @@ class DataPlane(Protocol):
     ) -> Source:
         """The reading side of a new connection."""
 
-    def bind(self, source: Source, table: SubjectTable) -> None:
-        """From now on, look the subjects of `source` up in `table`."""
+    def bind(
+        self,
+        source: Source,
+        table: SubjectTable,
+        responses: ResponsePermission | None = None,
+        responses_max: int = RESPONSES_MAX,
+    ) -> None:
+        """From now on, look the subjects of `source` up in `table`.
+
+        With `responses`, what its outbox gets may be answered, wherever the table refuses
+        that; so many replies are remembered. What was delivered before may not. Plans know
+        of it: an outbox in which something is subscribed is not bound with other leave.
+        """
 
     def sublist(self) -> Sublist:
         """The subscriptions of a new account."""
@@ -370,8 +426,8 @@ class DataPlane(Protocol):
         Only those to `subject`, if one of the subscriptions has a filter.
         """
 
-    def begin_turn(self, output_max: int) -> None:
-        """Allow `output_max` bytes of output until `run` answers TURN_OVER."""
+    def begin_turn(self, output_max: int, now_ns: int = 0) -> None:
+        """Allow `output_max` bytes of output until `run` answers TURN_OVER. Leave to respond is as of now."""
 
     def spend(self, cost: int) -> bool:
         """Count work of the control plane as if it were `cost` bytes of output. Is anything left?"""
@@ -381,3 +437,20 @@ class DataPlane(Protocol):
 
     def go_on(self, source: Source) -> bool:
         """Perform the next part of a fan-out. Is it done?"""
+
+    def post(
+        self,
+        source: Source,
+        table: SubjectTable,
+        subject: bytes,
+        reply: bytes,
+        headers: bytes,
+        payload: bytes,
+    ) -> Stop:
+        """Publish in the account of `table` what a message of `source` led to: DONE, or MISS.
+
+        Nobody gets it through a stream import, and echo does not matter.
+        """
+
+    def tell_no_responders(self, source: Source, subject: bytes, reply: bytes) -> None:
+        """Answer a request of `source` that nobody got, where it waits for the answer."""

@@ -26,12 +26,16 @@ from natscore.account.accounts import resolved
 from natscore.authentication import authenticator_for
 from natscore.connection import client
 from natscore.connection.context import Context
+from natscore.connection.departure import Departure
 from natscore.connection.entrance import Entrance
 from natscore.connection.lifecycle import Lifecycle
 from natscore.connection.pressure import Pressure
+from natscore.connection.reloading import Reloading
+from natscore.connection.services import Services
 from natscore.connection.session import Phase, Session, Timer
 from natscore.connection.states import CLIENT_LIFETIME
 from natscore.connection.trace import trace_ops, trace_outputs, trace_publish, trace_removals
+from natscore.connection.traffic import Traffic
 from natscore.dataplane import PureDataPlane
 from natscore.deadlines import Deadlines
 from natscore.effects import Close, Continue, Level
@@ -44,7 +48,9 @@ from natscore.events import (
     ConnectionOpened,
     DeadlineReached,
     DialFailed,
+    LameDuckRequested,
     ListenerOpened,
+    OptionsReloaded,
     PasswordVerified,
     ServerStarted,
     ShutdownRequested,
@@ -86,7 +92,8 @@ class Server:
     Args:
         options: the settings.
         data_plane: makes the data plane from the generator of queue choices; pure Python by default.
-        authenticator: who may log in; by default what the options describe.
+        authenticator: who may log in, whatever the options say.
+        authenticators: otherwise makes one of the options, at each reload too. Raises ConfigError.
         facts: called with every fact after it was folded; for tests and projections.
 
     Raises:
@@ -99,21 +106,27 @@ class Server:
         *,
         data_plane: Callable[[Xorshift64], DataPlane] = PureDataPlane,
         authenticator: Authenticator | None = None,
+        authenticators: Callable[[Options], Authenticator] = authenticator_for,
         facts: Callable[[Fact], None] | None = None,
     ) -> None:
-        self.options: Final = options if options is not None else Options()
+        self.options = options if options is not None else Options()
         self._accounts = resolved(self.options.accounts)
         self.ready: list[Outbox] = []
         self._make_plane = data_plane
-        self._authenticator = authenticator if authenticator is not None else authenticator_for(self.options)
+        self._authenticators = authenticators if authenticator is None else lambda _: authenticator
+        self._authenticator = self._authenticators(self.options)  # of the start
         self._facts = facts
         self._events = 0
         self._has_started = False
-        self._context: Context  # this and the next four: from ServerStarted on
+        self._context: Context  # this and the next five: from ServerStarted on
         self._plane: DataPlane
         self._lifecycle: Lifecycle
         self._pressure: Pressure
         self._entrance: Entrance
+        self._services: Services
+        self._traffic: Traffic
+        self._reloading: Reloading
+        self._departure: Departure
         self._refused: set[ConnectionId] = set()  # of a kind that this server does not take
         self._deadlines: Deadlines[tuple[ConnectionId, Timer]] = Deadlines()
         self._continue_asked = False
@@ -122,20 +135,22 @@ class Server:
             ConnectionOpened: self._connection_opened,
             BytesReceived: self._bytes_received,
             ConnectionClosed: self._connection_closed,
-            WriteBlocked: self._write_blocked,
-            WriteProgressed: self._write_progressed,
+            WriteBlocked: lambda event: self._pressure.blocked(event),
+            WriteProgressed: lambda event: self._pressure.progressed(event),
             DeadlineReached: self._deadline_reached,
             TurnGranted: self._turn_granted,
             DialFailed: self._dial_failed,
             PasswordVerified: self._password_verified,
             **dict.fromkeys((TlsEstablished, TlsFailed), lambda event: self._entrance.answered(event)),
-            ShutdownRequested: self._shutdown_requested,
+            OptionsReloaded: self._options_reloaded,
+            LameDuckRequested: lambda event: self._departure.begin(event),
+            ShutdownRequested: lambda event: self._departure.shut_down(event),
         }
         self._expired: dict[Timer, Callable[[Session], None]] = {
-            Timer.LOGIN: self._login_expired,
+            Timer.LOGIN: lambda session: client.login_timer(self._context, session),
             Timer.PING: lambda session: client.ping_timer(self._context, session),
             Timer.WRITE: lambda session: self._pressure.expired(session),
-            Timer.STALL: self._stall_expired,
+            Timer.STALL: lambda session: self._pressure.stall_expired(session),
             Timer.TLS: lambda session: self._entrance.expired(session),
         }
 
@@ -160,7 +175,7 @@ class Server:
             raise UsageError(f"{type(event).__name__} happens once, and first")
         context = self._context
         context.at, context.effects = event.at, []
-        self._plane.begin_turn(self.options.turn_output_max)
+        self._plane.begin_turn(self.options.turn_output_max, event.at.monotonic_ns)
         act(event)
         return self._finish(context)
 
@@ -180,6 +195,11 @@ class Server:
         self._require_start()
         return self._context.info
 
+    def reload_problems(self, options: Options) -> list[str]:
+        """Why OptionsReloaded with these options would be refused; empty: it would not be."""
+        self._require_start()
+        return self._reloading.problems(options)
+
     @property
     def events_handled(self) -> int:
         """How many events there were; the number that a log line names."""
@@ -192,7 +212,7 @@ class Server:
     @property
     def is_quiet(self) -> bool:
         """Whether no work is left over for another turn."""
-        return not self._lifecycle.turns
+        return not (self._lifecycle.turns or self._reloading.is_walking or self._services.has_work)
 
     @property
     def held_bytes(self) -> int:
@@ -206,18 +226,22 @@ class Server:
         entropy = Entropy(event.seed)
         self._plane = self._make_plane(entropy.choices)
         state = State(options, self._plane, self._accounts)
-        authenticator = self._authenticator
-        asks = authenticator.requires_login and not authenticator.admits_anonymous
-        info = ServerInfo.of(options, event, auth_required=asks)
+        info = ServerInfo.of(options, event, auth_required=self._authenticator.announces_login)
         self._context = Context(options, state, self._authenticator, self._deadlines, entropy, info, event.at)
         self._lifecycle = Lifecycle(self._context, self._settle)
         self._pressure = Pressure(self._context, self._lifecycle, self._settle)
         self._entrance = Entrance(self._context, self._lifecycle)
+        self._services = Services(self._context, self._settle)
+        self._traffic = Traffic(self._context, self._lifecycle, self._pressure, self._settle)
+        self._reloading = Reloading(
+            self._context, self._lifecycle, self._settle, self._settle_all, self._authenticators
+        )
+        self._departure = Departure(self._context, self._lifecycle, self._entrance)
         self._has_started = True
 
     def _listener_opened(self, event: ListenerOpened) -> None:
         if event.kind is ConnectionKind.CLIENT:
-            self._context.info = self.info.listening(event.address, self.options.client_advertise)
+            self._reloading.listen(event.address)
 
     def _connection_opened(self, event: ConnectionOpened) -> None:
         context = self._context
@@ -228,7 +252,7 @@ class Server:
             context.effects.append(Close(event.cid, CloseReason.PROTOCOL_VIOLATION, flush=False))
             self._refused.add(event.cid)
             return
-        session = self._lifecycle.open(event, self._authenticator.requires_login)
+        session = self._lifecycle.open(event, self._context.authenticator.requires_login)
         context.note_of(session, Level.DEBUG, "client_connection_created")
         self._guard(session, self._entrance.admit)
 
@@ -246,11 +270,7 @@ class Server:
             else:
                 self._guard(session, self._parse)
         finally:
-            self._guard(session, self._keep)
-
-    def _keep(self, session: Session) -> None:
-        """Own what is unparsed, for which there may be no memory."""
-        session.connection.source.keep()
+            self._guard(session, lambda session: session.connection.source.keep())  # there may be no memory
 
     def _connection_closed(self, event: ConnectionClosed) -> None:
         session = self._known(event.cid)
@@ -258,16 +278,6 @@ class Server:
             self._refused.discard(event.cid)
             return
         self._lifecycle.lose(session, event.why)
-
-    def _write_blocked(self, event: WriteBlocked) -> None:
-        session = self._lifecycle.sessions.get(event.cid)
-        if session is not None and session.phase is not Phase.CLOSING:
-            self._pressure.blocked(session, event)
-
-    def _write_progressed(self, event: WriteProgressed) -> None:
-        session = self._lifecycle.sessions.get(event.cid)
-        if session is not None and session.phase is not Phase.CLOSING:
-            self._pressure.progressed(session, event)
 
     def _deadline_reached(self, event: DeadlineReached) -> None:
         for _ in range(_DEADLINES_MAX):
@@ -277,11 +287,17 @@ class Server:
             cid, timer = key
             if timer is Timer.TLS_RATE:
                 self._entrance.report_rejected()
+            elif timer is Timer.RESPONSES:
+                self._services.expire()
+            elif timer is Timer.LAME_DUCK:
+                self._departure.expired()
             elif (session := self._lifecycle.sessions.get(cid)) is not None:
                 self._guard(session, self._expired[timer])
 
     def _turn_granted(self, event: TurnGranted) -> None:
         self._continue_asked = False
+        self._services.go_on()
+        self._reloading.walk(self._guard)
         turns = self._lifecycle.turns
         while turns and self._plane.spend(0):
             session = turns.popleft()
@@ -290,35 +306,26 @@ class Server:
                 self._guard(session, self._go_on)
                 return
             self._guard(session, self._lifecycle.withdraw)
+            self._guard(session, self._services.finish)
 
     def _dial_failed(self, event: DialFailed) -> None:
         self._context.note(Level.ERROR, "dial_failed", attempt=event.attempt, error=event.error)
 
     def _password_verified(self, event: PasswordVerified) -> None:
+        finish = self._reloading.finish if self._reloading.owns(event) else client.finish_login
         session = self._lifecycle.sessions.get(event.cid)
         if session is None or session.attempt != event.attempt or session.phase is not Phase.VERIFYING:
             return  # the connection is gone, or asked again
 
         def go_on(session: Session) -> None:
-            self._settle_all(session, client.finish_login(self._context, session, event.matches))
+            self._settle_all(session, finish(self._context, session, event.matches))
             self._parse(session)
 
         self._guard(session, go_on)
 
-    def _shutdown_requested(self, event: ShutdownRequested) -> None:
-        self._entrance.is_shut = True
-        for session in list(self._lifecycle.sessions.values()):
-            self._lifecycle.end(session, CloseReason.SERVER_SHUTDOWN)
-
-    def _login_expired(self, session: Session) -> None:
-        self._context.note_of(session, Level.DEBUG, "authentication_timeout")
-        raise errors.authentication_timeout()
-
-    def _stall_expired(self, session: Session) -> None:
-        session.stalled = False
-        if session.connection.source.has_work:
-            self._lifecycle.queue(session)
-        self._lifecycle.regulate(session)
+    def _options_reloaded(self, event: OptionsReloaded) -> None:
+        self.options = self._reloading.begin(event)
+        self._reloading.walk(self._guard)
 
     # -- reading -----------------------------------------------------------------------------------
 
@@ -326,13 +333,15 @@ class Server:
         """Run the source of a connection until it needs data, its turn is over, or it must wait."""
         plane = self._plane
         source = session.connection.source
+        if self._reloading.is_stale(session):
+            self._reloading.judge(session)
         heard = source.messages + source.pings
         while not (session.halted or session.waiting_turn):
             stop = plane.run(source)
             if stop is Stop.STEPPED:
                 trace_publish(self._context, session, source.stepped)
             if plane.exhausted or plane.strained or plane.denied:
-                self._settle_traffic(session)
+                self._traffic.settle(session)
                 if session.phase is Phase.CLOSING:  # what it sent itself was too much for it
                     return
                 if stop is Stop.MISS:  # of nodes that may be gone: it is looked for again
@@ -347,6 +356,10 @@ class Server:
                 if self.options.trace:
                     trace_outputs(self._context, self._lifecycle.sessions)
                 if not plane.spend(OP_COST * len(ops)) and source.have:
+                    self._lifecycle.queue(session)
+            elif stop is Stop.ASK:
+                self._settle_all(session, self._services.perform(session))
+                if not plane.spend(0) and source.have:
                     self._lifecycle.queue(session)
             elif stop is Stop.MISS:
                 plan = compile_plan(source.missed, source.missed_subject)
@@ -387,41 +400,23 @@ class Server:
             raise errors.unknown_operation()
         self._settle_all(session, handler(context, session, ops))
 
-    def _settle_all(self, session: Session, facts: Iterator[Fact]) -> None:
+    def _settle_all(self, session: Session, facts: Iterator[Fact | None]) -> None:
         """Settle the facts of one op, each before the handler goes on; if they are many, in several turns."""
         session.job = None
         connection, settle, spend = session.connection, self._settle, self._plane.spend
         awaited = connection.awaits_login
         for fact in facts:
-            settle(fact)
+            if fact is not None:
+                settle(fact)
             if awaited and not connection.awaits_login:
                 awaited = False
                 self._lifecycle.logged_in(session)
-            if isinstance(fact, SubscriptionsChanged) and not spend(OP_COST * len(fact.removed)):
+            if isinstance(fact, SubscriptionsChanged | None):
+                if spend(OP_COST * len(fact.removed) if fact is not None else 0):
+                    continue
                 session.job = facts
                 self._lifecycle.queue(session)
                 return
-
-    def _settle_traffic(self, session: Session | None) -> None:
-        """Draw the consequences of what the data plane just did, for a session that may be held back."""
-        plane = self._plane
-        if plane.exhausted:
-            for fact in client.end_exhausted(plane.exhausted):
-                plane.spend(OP_COST * len(fact.removed))
-                self._settle(fact)
-        if plane.denied:
-            for cid, subject, reply in plane.denied:
-                if (denied := self._lifecycle.sessions.get(cid)) is not None:
-                    self._context.note_of(
-                        denied, Level.ERROR, "publish_violation", subject=subject, reply=reply
-                    )
-            plane.denied.clear()
-        if plane.strained:
-            strained = dict.fromkeys(plane.strained)
-            plane.strained.clear()
-            for outbox in strained:
-                if (receiver := self._lifecycle.sessions.get(outbox.cid)) is not None:
-                    self._pressure.weigh(receiver, producer=session)
 
     # -- ending ------------------------------------------------------------------------------------
 
@@ -455,8 +450,10 @@ class Server:
             raise StateCorruptedError(f"event {self._events}: {fact!r} cannot be folded") from bug
         if self._facts is not None:
             self._facts(fact)
-        if self.options.trace and isinstance(fact, SubscriptionsChanged):
-            trace_removals(self._context, self._lifecycle.sessions[fact.cid], fact)
+        if isinstance(fact, SubscriptionsChanged):
+            if self.options.trace:
+                trace_removals(self._context, self._lifecycle.sessions[fact.cid], fact)
+            self._services.interest_lost(fact)
         for reactor in REACTORS:
             marks = [(link, link.appended) for link in state.link_outboxes()] if state.audiences else ()
             try:
@@ -473,7 +470,7 @@ class Server:
     def _finish(self, context: Context) -> list[Effect]:
         plane = self._plane
         if plane.exhausted or plane.strained or plane.denied:
-            self._settle_traffic(None)  # delivered for a publisher that has ended, and reads no more
+            self._traffic.settle(None)  # delivered for a publisher that has ended, and reads no more
         self._pressure.relieve()
         if self.options.trace:
             trace_outputs(context, self._lifecycle.sessions)
@@ -481,7 +478,7 @@ class Server:
         plane.ready.clear()
         for outbox in ready:
             outbox.ready = False
-        if self._lifecycle.turns and not self._continue_asked:
+        if not (self.is_quiet or self._continue_asked):
             self._continue_asked = True
             context.effects.append(Continue())
         return context.effects

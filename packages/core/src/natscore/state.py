@@ -13,10 +13,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from natscore.account.accounts import Account as DeclaredAccount
 from natscore.account.accounts import resolved
-from natscore.account.mappings import Mapper
 from natscore.account.permissions import EVERYTHING
 from natscore.account.settings import GLOBAL_ACCOUNT, AccountSettings
-from natscore.events import ConnectionId
 from natscore.facts import (
     AuthenticationFailed,
     ClientConnected,
@@ -24,10 +22,14 @@ from natscore.facts import (
     ConnectionEnded,
     ConnectionForgotten,
     LinkEstablished,
+    OptionsChanged,
+    PermissionsChanged,
+    RepliesExpected,
     SlowConsumerDetected,
     SubscriptionsChanged,
 )
-from natscore.plane import CLIENT_RESERVED
+from natscore.plane import SERVER
+from natscore.tables import Tables
 from natscore.turn import SHADOW_COST, WITHDRAW_MAX
 from natscore.wire.connect import NOTHING_SAID
 
@@ -35,12 +37,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from natscore.account.accounts import Accounts
-    from natscore.account.permissions import DeliveryFilter, Rules
+    from natscore.account.imports import ImportedService
+    from natscore.account.permissions import DeliveryFilter
     from natscore.errors import CloseReason
-    from natscore.events import Address, ConnectionKind
+    from natscore.events import Address, ConnectionId, ConnectionKind, Instant
     from natscore.facts import Fact
     from natscore.options import Options
-    from natscore.plane import DataPlane, Outbox, Source, SubjectTable, Sublist, Subscription
+    from natscore.plane import DataPlane, Node, Outbox, Source, Subscription
 
 __all__ = ["Account", "Audience", "Connection", "InterestKey", "State"]
 
@@ -48,61 +51,39 @@ InterestKey: TypeAlias = tuple[str, bytes, bytes | None]
 """Account, subject and queue group: what one line of interest between servers is about."""
 
 
-class Account:
+class Account(Tables):
     """A space of subjects: what crosses to another account is what `declared` imports and exports."""
 
-    __slots__ = ("_mapper", "_plane", "_restricted", "clients", "declared", "name", "sublist", "table")
+    __slots__ = ("clients", "declared", "imported", "is_gone", "name", "own", "replies")
 
     def __init__(self, declared: DeclaredAccount, plane: DataPlane) -> None:
+        super().__init__(declared.mappings, plane)
         self.name = declared.name
         self.declared = declared
-        self.sublist = plane.sublist()
-        # A cluster has no name yet, so mappings have the destinations that stand for every cluster.
-        self._mapper = Mapper(declared.mappings, "") if len(declared.mappings) else None
-        self.table = plane.table(self.sublist, CLIENT_RESERVED, mapper=self._mapper)
         self.clients = 0
-        self._plane = plane
-        self._restricted: dict[Rules, _SharedTable] = {}
+        self.own: dict[bytes, Subscription] = {}  # subscriptions of the server itself, by sid
+        self.imported: dict[bytes, int] = {}  # ... those to services, by subject: how many
+        self.replies = b""  # what stands before each reply subject of a service, once there was one
+        self.is_gone = False  # a reload took it away; it stays while somebody is in it
 
-    def take_table(self, rules: Rules) -> SubjectTable:
-        """The table of those who may publish by `rules`; it is theirs until they leave it."""
-        if rules == EVERYTHING.publish:
-            return self.table
-        shared = self._restricted.get(rules)
-        if shared is None:
-            allow = self._patterns(rules.allow) if rules.allow is not None else None
-            deny = self._patterns(rules.deny) if rules.deny else None
-            table = self._plane.table(self.sublist, CLIENT_RESERVED, allow, deny, self._mapper)
-            shared = self._restricted[rules] = _SharedTable(table)
-        shared.users += 1
-        return shared.table
+    def declare(self, declared: DeclaredAccount) -> None:
+        """Let a reload declare it anew."""
+        self.declared = declared
+        self.remap(declared.mappings)
 
-    def leave_table(self, rules: Rules) -> None:
-        """One connection less publishes by `rules`."""
-        shared = self._restricted.get(rules)
-        if shared is not None:
-            shared.users -= 1
-            if not shared.users:
-                del self._restricted[rules]
-                self._plane.retire(shared.table)
+    @property
+    def subscriptions(self) -> int:
+        """How many subscriptions its connections have."""
+        return self.sublist.count - len(self.own)
 
-    def _patterns(self, patterns: tuple[bytes, ...]) -> Sublist:
-        """A sublist of nobody's subscriptions: what it matches, the rules match."""
-        sublist = self._plane.sublist()
-        nobody = self._plane.outbox(ConnectionId(0))
-        for pattern in dict.fromkeys(patterns):
-            sublist.insert(self._plane.subscription(nobody, b"", pattern, None))
-        return sublist
+    def plain(self, node: Node[Subscription]) -> int:
+        """How many plain subscriptions concern other servers: the imports of services are ours alone."""
+        return len(node.plain) - self.imported.get(node.subject, 0)
 
 
-class _SharedTable:
-    """A look-up table, and how many connections publish through it."""
-
-    __slots__ = ("table", "users")
-
-    def __init__(self, table: SubjectTable) -> None:
-        self.table = table
-        self.users = 0
+def _undeclared(name: str) -> DeclaredAccount:
+    """An account that exports and imports nothing."""
+    return DeclaredAccount(AccountSettings(name=name))
 
 
 class Connection:
@@ -179,9 +160,17 @@ class State:
         self.options = options
         self.plane = plane
         self.connections: dict[ConnectionId, Connection] = {}
-        declared = accounts if accounts is not None else resolved(options.accounts)
-        self.accounts = {one.name: Account(one, plane) for one in declared}
+        accounts_declared = accounts if accounts is not None else resolved(options.accounts)
+        self.accounts = {one.name: Account(one, plane) for one in accounts_declared}
         self.audiences: dict[ConnectionKind, Audience] = {}  # links that hear the same of our interest
+        self.system_account = accounts_declared.system_account
+        self.inbox = plane.outbox(SERVER)  # nothing is ever written to it
+        # by sid: in which account the server subscribes, and to which service; None: to answers
+        self.services: dict[bytes, tuple[Account, ImportedService | None]] = {}
+        self._own_sids = 0
+        for account in self.accounts.values():
+            self._import_services(account)
+        self.loaded: Instant | None = None  # when a reload last changed the settings
         self.open_connections = 0
         self.slow_consumers = 0
         self.authentication_failures = 0
@@ -189,9 +178,12 @@ class State:
             ConnectionAccepted: self._connection_accepted,
             ClientConnected: self._client_connected,
             SubscriptionsChanged: self._subscriptions_changed,
+            OptionsChanged: self._options_changed,
+            PermissionsChanged: self._permissions_changed,
             AuthenticationFailed: self._authentication_failed,
             SlowConsumerDetected: self._slow_consumer_detected,
             LinkEstablished: self._link_established,
+            RepliesExpected: self._replies_expected,
             ConnectionEnded: self._connection_ended,
             ConnectionForgotten: self._connection_forgotten,
         }
@@ -203,7 +195,7 @@ class State:
         """
         account = self.accounts.get(name)
         if account is None:
-            account = self.accounts[name] = Account(DeclaredAccount(AccountSettings(name=name)), self.plane)
+            account = self.accounts[name] = Account(_undeclared(name), self.plane)
         return account
 
     def fold(self, fact: Fact) -> None:
@@ -215,16 +207,16 @@ class State:
         name, subject, queue = key
         account = self.accounts.get(name)
         node = account.sublist.node(subject) if account is not None else None
-        if node is None:
+        if account is None or node is None:
             return 0
-        return int(bool(node.plain)) if queue is None else len(node.queues.get(queue, ()))
+        return int(account.plain(node) > 0) if queue is None else len(node.queues.get(queue, ()))
 
     def interest_keys(self) -> Iterator[InterestKey]:
         """Every key with a weight, in a fixed order."""
         for name, account in self.accounts.items():
             keys: list[InterestKey] = []  # nodes are read without anything in between
             for node in account.sublist.nodes():
-                if node.plain:
+                if account.plain(node):
                     keys.append((name, node.subject, None))
                 keys += [(name, node.subject, queue) for queue in node.queues]
             yield from keys
@@ -238,11 +230,16 @@ class State:
     def summary(self) -> dict[str, object]:
         """Everything in this state as plain values, for comparing two states."""
         return {
+            "loaded": self.loaded,
             "open_connections": self.open_connections,
             "slow_consumers": self.slow_consumers,
             "authentication_failures": self.authentication_failures,
             "accounts": {
-                name: {"subscriptions": account.sublist.count, "clients": account.clients}
+                name: {
+                    "subscriptions": account.subscriptions,
+                    "clients": account.clients,
+                    "replies": account.replies,
+                }
                 for name, account in self.accounts.items()
             },
             "connections": {
@@ -251,6 +248,7 @@ class State:
                     "remote": str(connection.remote),
                     "account": connection.account.name,
                     "awaits_login": connection.awaits_login,
+                    "permissions": connection.permissions,
                     "options": connection.options,
                     "ended": connection.ended,
                     "subscriptions": [
@@ -286,7 +284,8 @@ class State:
         headers = options.headers and self.options.headers
         connection.outbox.headers = headers
         source = connection.source
-        self.plane.bind(source, connection.table)
+        leave = fact.permissions.responses
+        self.plane.bind(source, connection.table, leave, self.options.responses_max)
         source.awaiting_connect = False
         source.verbose = options.verbose
         source.pedantic = options.pedantic
@@ -304,6 +303,8 @@ class State:
             sublist.remove(subscriptions.pop(gone.sid))
             if connection.shadows:
                 self._withdraw_shadows(connection, gone.sid)
+        for sid in fact.judged:
+            self._judge(connection, subscriptions[sid])
         for sid, maximum in fact.limited:
             subscriptions[sid].max = maximum
         for wanted in fact.added:
@@ -317,6 +318,20 @@ class State:
             subscriptions[wanted.sid] = subscription
             if imports:
                 self._cast_shadows(connection, subscription, deny)
+
+    def _judge(self, connection: Connection, subscription: Subscription) -> None:
+        """Let a subscription get what its connection may have now, through the imports of now."""
+        rules = connection.permissions.subscribe
+        deny = rules.filter_for(subscription.subject, subscription.queue) if rules.deny else None
+        connection.account.sublist.restrict(subscription, deny)
+        wanted = [
+            (shadow.stream.exporter, shadow.subject, shadow.stream.renaming(deny))
+            for shadow in connection.account.declared.shadows(subscription.subject)
+        ]
+        cast = connection.shadows.get(subscription.sid, ())
+        if wanted != [(account.name, cell.subject, cell.filter) for account, cell in cast]:
+            self._withdraw_shadows(connection, subscription.sid)
+            self._cast_shadows(connection, subscription, deny)
 
     def _cast_shadows(
         self, connection: Connection, subscription: Subscription, deny: DeliveryFilter | None
@@ -338,6 +353,35 @@ class State:
             exporter.sublist.remove(cell)
         self.plane.spend(SHADOW_COST * len(shadows))
 
+    def _options_changed(self, fact: OptionsChanged) -> None:
+        self.options = fact.options
+        self.loaded = fact.at
+        declared = resolved(fact.options.accounts)
+        self.system_account = declared.system_account
+        for name, account in list(self.accounts.items()):
+            account.is_gone = name not in declared
+            account.declare(_undeclared(name) if account.is_gone else declared[name])
+            self._drop_if_unused(account)
+        for one in declared:
+            if one.name not in self.accounts:
+                self.accounts[one.name] = Account(one, self.plane)
+        for account in self.accounts.values():
+            self._import_services(account)
+
+    def _drop_if_unused(self, account: Account) -> None:
+        """Forget an account that a reload took away, once nobody is in it."""
+        if account.is_gone and not account.clients and not account.subscriptions:
+            self.accounts.pop(account.name, None)
+
+    def _permissions_changed(self, fact: PermissionsChanged) -> None:
+        connection = self.connections[fact.cid]
+        account = connection.account
+        table = account.take_table(fact.permissions.publish)
+        account.leave_table(connection.permissions.publish)
+        connection.permissions = fact.permissions
+        connection.table = table
+        self.plane.bind(connection.source, table, fact.permissions.responses, self.options.responses_max)
+
     def _authentication_failed(self, fact: AuthenticationFailed) -> None:
         self.authentication_failures += 1
 
@@ -350,6 +394,41 @@ class State:
         if audience is None:
             audience = self.audiences[connection.kind] = Audience(connection.kind)
         audience.joining[fact.cid] = connection.outbox
+
+    def _replies_expected(self, fact: RepliesExpected) -> None:
+        account = self.account(fact.account)
+        assert not account.replies
+        account.replies = fact.prefix
+        self._subscribe(account, fact.prefix + b">", None)
+
+    def _import_services(self, account: Account) -> None:
+        """Subscribe to the services that an account imports, and to none that it no longer does."""
+        wanted = dict.fromkeys(account.declared.services)
+        for sid in list(account.own):
+            _, service = self.services[sid]
+            if service is None:
+                continue
+            if service in wanted:
+                del wanted[service]
+                continue
+            account.sublist.remove(account.own.pop(sid))
+            del self.services[sid]
+            account.imported[service.local] -= 1
+            if not account.imported[service.local]:
+                del account.imported[service.local]
+        for service in wanted:
+            self._subscribe(account, service.local, service)
+
+    def _subscribe(self, account: Account, subject: bytes, service: ImportedService | None) -> None:
+        """Let the server itself subscribe in an account, to be asked about what is published there."""
+        self._own_sids += 1
+        sid = b"%d" % self._own_sids
+        subscription = self.plane.subscription(self.inbox, sid, subject, None)
+        account.sublist.insert(subscription)
+        account.own[sid] = subscription
+        self.services[sid] = (account, service)
+        if service is not None:
+            account.imported[subject] = account.imported.get(subject, 0) + 1
 
     def _connection_ended(self, fact: ConnectionEnded) -> None:
         connection = self.connections[fact.cid]
@@ -365,3 +444,4 @@ class State:
         connection = self.connections.pop(fact.cid)
         assert not connection.subscriptions
         connection.account.leave_table(connection.permissions.publish)
+        self._drop_if_unused(connection.account)

@@ -26,9 +26,10 @@ client-protocol.md section 21; nats-server 2.14.5, server/sublist.go.
 from __future__ import annotations
 
 import zlib
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias, TypeGuard
 
 from natscore.cells import Subscription
+from natscore.responses import Responses
 from natscore.subject import REST, STAR, has_wildcard
 
 if TYPE_CHECKING:
@@ -36,9 +37,10 @@ if TYPE_CHECKING:
 
     from natscore import plane
     from natscore.account.mappings import Choice, Mapper
+    from natscore.account.permissions import ResponsePermission
     from natscore.plan import Plan
 
-__all__ = ["Entry", "Node", "SubjectTable", "Sublist"]
+__all__ = ["Entry", "Node", "SubjectTable", "Sublist", "are_own"]
 
 _GENERATION_MAX: Final = 32_768  # lines of the table's young generation; the old one holds as many
 _SUBJECT_MAX: Final = 512  # longer subjects are matched each time, so that the table stays small in bytes too
@@ -178,6 +180,17 @@ class Sublist:
                 self._uproot(node)
         self.count -= 1
 
+    def restrict(self, subscription: plane.Subscription, rule: plane.Filter | None) -> None:
+        """Give a member another filter. It keeps its place."""
+        assert isinstance(subscription, Subscription)
+        node = subscription.node
+        assert node is not None
+        if subscription.filter != rule:
+            self._void(node)
+            node.particular -= _is_particular(subscription)
+            subscription.filter = rule
+            node.particular += _is_particular(subscription)
+
     def match(self, subject: bytes) -> list[Node]:
         """The nodes whose subscriptions get a message published to `subject`, in a fixed order.
 
@@ -294,6 +307,11 @@ class Sublist:
                 del level.children[token]
 
 
+def are_own(nodes: tuple[plane.Node[plane.Subscription], ...]) -> TypeGuard[tuple[Node, ...]]:
+    """Whether all nodes are of the pure plane."""
+    return all(isinstance(node, Node) for node in nodes)
+
+
 def _is_particular(subscription: Subscription) -> bool:
     """Whether what it gets, or as what, depends on the subject of each message."""
     return subscription.filter is not None and subscription.filter.depends_on_subject
@@ -322,7 +340,7 @@ class SubjectTable:
     """
 
     __slots__ = (
-        "_allow", "_deny", "_mapper", "_old", "_refusal", "_refused", "_reserved", "_young", "mapped",
+        "_allow", "_deny", "_old", "_refusal", "_refused", "_reserved", "_young", "mapped", "mapper",
         "sublist",
     )  # fmt: skip
 
@@ -336,9 +354,6 @@ class SubjectTable:
         mapper: Mapper | None = None,
     ) -> None:
         self.sublist = sublist
-        self._mapper = mapper
-        # where the subjects are looked up that mappings lead to, for those are not mapped again
-        self.mapped = self if mapper is None else SubjectTable(sublist, reserved, refusal, allow, deny)
         self._reserved = reserved  # prefixes that connections of this table must not publish to
         self._allow = allow  # what they may publish to; None: everything that is not denied
         self._deny = deny
@@ -348,11 +363,25 @@ class SubjectTable:
         self._refused: Final = Entry(refusal, Epoch(_EPOCHS))
         self._young: dict[bytes, Entry] = {}
         self._old: dict[bytes, Entry] = {}
+        self.mapper: Mapper | None = None
+        self.mapped = self  # where the subjects are looked up that mappings lead to: not mapped again
         sublist.tables.append(self)
+        if mapper is not None:
+            self.remap(mapper)
 
     def __len__(self) -> int:
         own = len(self._young) + len(self._old)
         return own if self.mapped is self else own + len(self.mapped)
+
+    def remap(self, mapper: Mapper | None) -> None:
+        """From now on, map by `mapper`. Everything is looked up anew."""
+        if self.mapped is not self:
+            self.sublist.tables.remove(self.mapped)
+        self.mapper = mapper
+        self.mapped = self
+        if mapper is not None:
+            self.mapped = SubjectTable(self.sublist, self._reserved, self._refusal, self._allow, self._deny)
+        self._young, self._old = {}, {}
 
     def look_up(self, subject: bytes) -> Plan[Subscription] | Choice | tuple[Node, ...]:
         """The plan for `subject`, or the nodes it matches when no plan was made of them yet.
@@ -366,8 +395,8 @@ class SubjectTable:
         if entry is not None and entry.value == entry.epoch.value:
             self._keep(subject, entry)
             return entry.plan
-        if self._mapper is not None:
-            choice, places = self._mapper.choose(subject)
+        if self.mapper is not None:
+            choice, places = self.mapper.choose(subject)
             self.sublist.steps += places
             if choice is not None:
                 # of no epoch either: the subject that is chosen has a line of its own
@@ -376,14 +405,29 @@ class SubjectTable:
         if self._refuses(subject):
             self._keep(subject, self._refused)
             return self._refusal
-        sublist = self.sublist
-        nodes = tuple(sublist.match(subject))
-        plan = sublist.plan_of(nodes, subject)
-        if plan is None:
-            return nodes
+        found = self._match(subject)
+        if isinstance(found, tuple):
+            return found
+        plan, sublist = found, self.sublist
         epoch = sublist.epochs[epoch_index(subject.partition(b".")[0])]
         self._keep(subject, plan.entry(epoch, sublist.anywhere))
         return plan
+
+    def look_up_response(self, subject: bytes) -> Plan[Subscription] | tuple[Node, ...]:
+        """The same for a subject that is refused, for somebody who has leave. Reserved ones stay refused.
+
+        Not remembered: it is another subject each time. Nor mapped: it is where a mapping led to, if one did.
+        """
+        return self._refusal if subject.startswith(self._reserved) else self._match(subject)
+
+    def responses(self, permission: ResponsePermission, responses_max: int) -> Responses:
+        """The record of somebody who may answer where this table refuses."""
+        return Responses(permission, responses_max, self._allow, self._deny)
+
+    def _match(self, subject: bytes) -> Plan[Subscription] | tuple[Node, ...]:
+        nodes = tuple(self.sublist.match(subject))
+        plan = self.sublist.plan_of(nodes, subject)
+        return nodes if plan is None else plan
 
     def _refuses(self, subject: bytes) -> bool:
         return (

@@ -85,7 +85,7 @@ class PasswordPerformer:
                 raise ConfigError(f"{name} is {given}; it must be at least {least}")
         self.turned_away = 0  # not compared, because too many waited or one waited too long
         self._waiting_max = waiting_max
-        self._patience = patience_ns / SECOND
+        self.patience_ns = patience_ns  # may be changed at any time
         self._matches = matches
         self._turns = anyio.Semaphore(at_once)
         self._threads = at_once
@@ -122,7 +122,7 @@ class PasswordPerformer:
             return False
         self._waiting += 1
         try:
-            with anyio.move_on_after(self._patience):
+            with anyio.move_on_after(self.patience_ns / SECOND):
                 await self._turns.acquire()
                 return True
             return False

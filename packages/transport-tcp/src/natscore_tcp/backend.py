@@ -67,6 +67,8 @@ class Served(enum.Enum):
 class Backend(Protocol):
     """Calls plain functions at the right time, on the thread of the event loop."""
 
+    in_round: bool  # more than one socket is ready; all are called, and then `round_over` is
+
     def start_reading(self, sock: socket.socket, ready: Callback) -> None:
         """Call `ready` whenever there is something to read, until `stop_reading`."""
 
@@ -94,6 +96,8 @@ class Backend(Protocol):
 
 class AsyncioBackend:
     """Readiness by the callbacks of the running asyncio loop, uvloop included."""
+
+    in_round = False  # the loop does not tell how many are ready
 
     def __init__(self, wake: Callback, failed: Callable[[Exception], None]) -> None:
         self._loop = asyncio.get_running_loop()
@@ -170,8 +174,9 @@ class EpollBackend(AsyncioBackend):
     do. Nor does an epoll lose sight of a socket that has an error, as libuv does.
     """
 
-    def __init__(self, wake: Callback, failed: Callable[[Exception], None]) -> None:
+    def __init__(self, wake: Callback, failed: Callable[[Exception], None], round_over: Callback) -> None:
         super().__init__(wake, failed)
+        self._round_over = round_over
         self._epoll = select.epoll()
         self._readers: dict[int, Callback] = {}  # by descriptor; who is in neither is not in the epoll
         self._writers: dict[int, Callback] = {}
@@ -232,7 +237,9 @@ class EpollBackend(AsyncioBackend):
         readers, writers = self._readers, self._writers
         bulk: list[int] = []
         urgent = False
-        for descriptor, events in self._epoll.poll(0):
+        found = self._epoll.poll(0)
+        self.in_round = len(found) > 1
+        for descriptor, events in found:
             if events != select.EPOLLOUT and (ready := readers.get(descriptor)) is not None:
                 served = self._call(ready)
                 if served is Served.BULK:
@@ -241,6 +248,9 @@ class EpollBackend(AsyncioBackend):
                     urgent = True
             if events != select.EPOLLIN and (ready := writers.get(descriptor)) is not None:
                 self._call(ready)
+        if self.in_round:
+            self.in_round = False
+            self._call(self._round_over)
         if urgent:
             self._urgent_until = time.monotonic() + _URGENT_SECONDS
         if bulk and self._urgent_until and not self._make_way(bulk):
@@ -265,6 +275,8 @@ class EpollBackend(AsyncioBackend):
 
 class TrioBackend:
     """Readiness by tasks, children of the runtime's task group, that wait in trio."""
+
+    in_round = False  # trio does not tell how many are ready
 
     def __init__(self, group: TaskGroup, wake: Callback, failed: Callable[[Exception], None]) -> None:
         import trio
@@ -381,11 +393,15 @@ class _Watch:
         self.ended = False
 
 
-def current_backend(group: TaskGroup, wake: Callback, failed: Callable[[Exception], None]) -> Backend:
+def current_backend(
+    group: TaskGroup, wake: Callback, failed: Callable[[Exception], None], round_over: Callback
+) -> Backend:
     """The backend of the event loop that runs this. Its tasks are children of `group`."""
     if _is_trio():
         return TrioBackend(group, wake, failed)
-    return EpollBackend(wake, failed) if hasattr(select, "epoll") else AsyncioBackend(wake, failed)
+    if hasattr(select, "epoll"):
+        return EpollBackend(wake, failed, round_over)
+    return AsyncioBackend(wake, failed)
 
 
 def _is_trio() -> bool:

@@ -96,6 +96,9 @@ class Shell(Protocol):
     def feed(self, event: Event, /) -> None:
         """Let one event happen. While another is handled, it waits for its turn."""
 
+    def offer_held(self) -> None:
+        """Write what waits for other sockets to be read."""
+
     def passed_on(self, cid: ConnectionId) -> bool:
         """Whether the event handled last made output for another connection than this one."""
 

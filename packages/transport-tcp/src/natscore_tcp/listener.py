@@ -46,11 +46,11 @@ _PORT_ATTEMPTS: Final = 16  # a free port of one address may be taken on another
 class Listener:
     """Accepts connections of one kind from one listening socket."""
 
-    __slots__ = ("_kind", "_rest_ns", "_shell", "_socket")
+    __slots__ = ("_rest_ns", "_shell", "_socket", "kind")
 
     def __init__(self, shell: Shell, kind: ConnectionKind, listening: socket.socket) -> None:
         self._shell = shell
-        self._kind = kind
+        self.kind = kind
         self._socket = listening
         self._rest_ns = 0  # how long it rests, or 0
         shell.backend.start_reading(listening, self._acceptable)
@@ -79,7 +79,7 @@ class Listener:
             except OSError:  # reset between arriving and being accepted, as some systems report it
                 accepted.close()
                 continue
-            self._shell.admit(accepted, self._kind, peer_address(address))
+            self._shell.admit(accepted, self.kind, peer_address(address))
 
     def _rest(self, error: OSError) -> None:
         """Out of descriptors, or of memory: the socket stays readable, so stop looking at it for a while."""
@@ -88,7 +88,7 @@ class Listener:
         shell.backend.stop_reading(self._socket)
         shell.call_at(shell.now().monotonic_ns + self._rest_ns, self._retry)
         fields: dict[str, object] = {
-            "kind": self._kind,
+            "kind": self.kind,
             "error": reason(error),
             "sleep_ms": self._rest_ns // MILLISECOND,
         }

@@ -10,7 +10,9 @@ calls `handle`: what it causes is queued. So there is no await, task, queue or
 callback per message, and per chunk there is one of each.
 
 Silence means written: an outbox that the kernel took whole is no event. What it
-refused is one, WriteBlocked, and that is handled before anything else.
+refused is one, WriteBlocked, and that is handled before anything else. Where several
+sockets are ready at once, what little they make for others is written when all
+were read: 32 requests to one service are one write.
 
 Everything runs in the task tree of `Runtime.running`; when its block is left,
 sockets are closed and tasks have ended.
@@ -29,7 +31,17 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 from anyio import create_task_group
 
-from natscore.effects import Close, Continue, Dial, Level, Note, PauseReading, ResumeReading, StartTls
+from natscore.effects import (
+    Close,
+    Continue,
+    Dial,
+    Level,
+    Note,
+    PauseReading,
+    ResumeReading,
+    ShutDown,
+    StartTls,
+)
 from natscore.errors import CloseReason
 from natscore.events import (
     Address,
@@ -37,6 +49,7 @@ from natscore.events import (
     ConnectionId,
     ConnectionKind,
     ConnectionOpened,
+    LameDuckRequested,
     ListenerOpened,
     ServerStarted,
     ShutdownRequested,
@@ -46,6 +59,7 @@ from natscore.events import (
 )
 from natscore.identity import server_id
 from natscore.options import SECOND
+from natscore.plane import HELD_MAX
 from natscore_tcp.alarm import Alarm
 from natscore_tcp.backend import current_backend
 from natscore_tcp.collector import collect_when_idle, tuned_collector
@@ -56,7 +70,7 @@ from natscore_tcp.stream import State, Stream
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 
     from anyio.abc import TaskGroup
 
@@ -70,6 +84,9 @@ __all__ = ["Runtime"]
 
 FIRST_CID: Final = 5  # as nats-server, whose own clients come before
 NONCE_BYTES: Final = 11  # client-protocol.md section 16; server/const.go nonceRawLen
+HELD_READ_MAX: Final = 8_192  # what waits in an outbox does not wait for more than this to be handled
+HELD_EVENTS_MAX: Final = 64  # ... and for no more reads than these, which take less than a millisecond
+HELD_FAN_OUT_MAX: Final = 4  # of an event that has more receivers, nothing waits
 _STOP_SLACK_NS: Final = 1 * SECOND  # what a stop may take longer than its connections' deadlines
 
 
@@ -111,6 +128,7 @@ class Runtime:
             Note: note,
             PauseReading: self._pause_reading,
             ResumeReading: self._resume_reading,
+            ShutDown: self._shut_down,
             StartTls: self._start_tls,
             **dict.fromkeys(self._performers, self._start_performer),
         }
@@ -121,11 +139,14 @@ class Runtime:
         self.read_buffer: Final = memoryview(bytearray(READ_MAX))
         self._events: deque[Event] = deque()
         self._refused: deque[OutboxLike] = deque()  # the kernel refused some, and the server was not told yet
+        self._held: dict[ConnectionId, OutboxLike] = {}  # offered when others that are ready were read
+        self._held_events = 0
         self._feeding = False
         self._ended = False  # nothing is fed any more
         self._after_writing: list[Callable[[], None]] = []  # what waits for the outboxes of this turn
         self._alarm = Alarm(server, self.feed, clock)
         self._emptied: anyio.Event | None = None  # while stopping: the last connection is gone
+        self._parted: anyio.Event | None = None  # in lame duck mode: the server is to be stopped
         self._group: TaskGroup
         self._backend: Backend
 
@@ -146,7 +167,7 @@ class Runtime:
                 after.enter_context(tuned_collector())
             async with create_task_group() as group:
                 self._group = group
-                self._backend = current_backend(group, self._alarm.wake, self._fail)
+                self._backend = current_backend(group, self._alarm.wake, self._fail, self.offer_held)
                 self._alarm.backend = self._backend
                 after.callback(self._end)  # when the group has ended
                 try:
@@ -173,6 +194,18 @@ class Runtime:
         self.feed(ListenerOpened(at=self.now(), kind=kind, address=address))
         self._listeners += [Listener(self, kind, listening) for listening in sockets]
         return address
+
+    async def retire(self) -> None:
+        """Enter lame duck mode: accept no more clients, and wait until the server has parted from all.
+
+        Then it is to be stopped. Who calls this twice waits twice. Other kinds of connections are still
+        accepted meanwhile. Cancelling ends the waiting, not the lame duck mode.
+        """
+        if self._parted is None:
+            self._parted = anyio.Event()
+            self._close_listeners(ConnectionKind.CLIENT)
+            self.feed(LameDuckRequested(at=self.now()))
+        await self._parted.wait()
 
     async def stop(self) -> None:
         """Close the listeners, ask the server to end its connections, and wait until they are closed.
@@ -209,8 +242,10 @@ class Runtime:
             return
         if self._ended:
             return
+        if self._held and not (isinstance(event, BytesReceived) and len(event.data) <= HELD_READ_MAX):
+            self.offer_held()
         self._feeding = True
-        server, streams, perform = self.server, self._streams, self._perform
+        server, backend, perform = self.server, self._backend, self._perform
         following: Event | None = event
         try:
             while following is not None:
@@ -218,10 +253,9 @@ class Runtime:
                 effects = server.handle(following)
                 for effect in effects:
                     (perform.get(type(effect)) or self._not_performed)(effect)
-                for outbox in server.ready:
-                    stream = streams.get(outbox.cid)
-                    if stream is not None and not stream.blocked and not stream.offer(outbox):
-                        self._refused.append(outbox)
+                if backend.in_round and not effects and self._hold(server.ready):
+                    break
+                self._offer(server.ready)
                 if self._after_writing:
                     self._act_after_writing()
                 following = self._next_event() if self._refused or self._events else None
@@ -233,6 +267,44 @@ class Runtime:
         deadline, alarm = server.next_deadline(), self._alarm
         if deadline is not None and (alarm.armed_ns is None or deadline < alarm.armed_ns):
             alarm.arm(deadline)
+
+    def _offer(self, ready: Iterable[OutboxLike]) -> None:
+        """Write what outboxes hold, and what was held before."""
+        if self._held:
+            held, self._held = self._held, {}
+            self._held_events = 0
+            ready = (held | {outbox.cid: outbox for outbox in ready}).values()
+        streams = self._streams
+        for outbox in ready:
+            stream = streams.get(outbox.cid)
+            if stream is not None and not stream.blocked and not stream.offer(outbox):
+                self._refused.append(outbox)
+
+    def _hold(self, ready: Sequence[OutboxLike]) -> bool:
+        """Let what a few outboxes hold wait for others that are ready, who may add to it (ADR 15).
+
+        False: it must not wait.
+        """
+        if self._events or self._refused:
+            return False
+        if self._held_events == HELD_EVENTS_MAX or len(ready) > HELD_FAN_OUT_MAX:
+            return False
+        for outbox in ready:
+            if outbox.size > HELD_MAX:
+                return False
+        for outbox in ready:
+            self._held[outbox.cid] = outbox
+        self._held_events += 1
+        return True
+
+    def offer_held(self) -> None:
+        """Write what waited for others to be read."""
+        if not self._held or self._feeding:
+            return
+        self._offer(())
+        refusal = self._next_event() if self._refused else None
+        if refusal is not None:
+            self.feed(refusal)
 
     def _next_event(self) -> Event | None:
         """What to handle next: refusals first. Their figure is that of this instant, for the refusals of
@@ -299,6 +371,10 @@ class Runtime:
             self.feed(TlsFailed(at=self.now(), cid=effect.cid, error="the transport has no certificate"))
             return
         self._after_writing.append(partial(stream.start_filter, acceptor.filter(), effect.received))
+
+    def _shut_down(self, _: ShutDown) -> None:
+        assert self._parted is not None, "the server asks to be stopped, and nobody asked it to go away"
+        self._parted.set()
 
     def _act_after_writing(self) -> None:
         acts, self._after_writing = self._after_writing, []
@@ -371,10 +447,11 @@ class Runtime:
             self._group.cancel_scope.cancel()
             self.note(Note(Level.FATAL, "server_failed", {"error": repr(bug), "event": self.events_handled}))
 
-    def _close_listeners(self) -> None:
-        for listener in self._listeners:
+    def _close_listeners(self, *kinds: ConnectionKind) -> None:
+        closed = [listener for listener in self._listeners if not kinds or listener.kind in kinds]
+        for listener in closed:
             listener.close()
-        self._listeners.clear()
+            self._listeners.remove(listener)
 
     def _drop_sockets(self) -> None:
         self._close_listeners()

@@ -126,17 +126,22 @@ class Stream:
             return None
         if count:
             shell.feed(BytesReceived(at=shell.now(), cid=self.cid, data=shell.read_buffer[:count]))
-            had_plenty, self._had_plenty = self._had_plenty, count > URGENT_MAX
-            if count == READ_MAX:
-                return Served.BULK
-            # what is left of a row of full reads is little too, and no request
-            is_urgent = not had_plenty and count <= URGENT_MAX and shell.passed_on(self.cid)
-            return Served.URGENT if is_urgent else None
+            return self._judge(count)
         self._end_input()
         return None
 
+    def _judge(self, count: int) -> Served | None:
+        """What a read of `count` bytes, which were handled, says about the next."""
+        had_plenty, self._had_plenty = self._had_plenty, count > URGENT_MAX
+        if count == READ_MAX:
+            return Served.BULK
+        # what is left of a row of full reads is little too, and no request
+        is_urgent = not had_plenty and count <= URGENT_MAX and self._shell.passed_on(self.cid)
+        return Served.URGENT if is_urgent else None
+
     def _end_input(self) -> None:
         """The peer sends no more."""
+        self._shell.offer_held()
         if self.blocked:
             self.pause()
             self.state = State.PEER_DONE
@@ -181,11 +186,7 @@ class Stream:
             self._end_input()
             return None
         self._take_wire(shell.read_buffer[:count])
-        had_plenty, self._had_plenty = self._had_plenty, count > URGENT_MAX
-        if count == READ_MAX:
-            return Served.BULK
-        is_urgent = not had_plenty and count <= URGENT_MAX and shell.passed_on(self.cid)
-        return Served.URGENT if is_urgent else None
+        return self._judge(count)
 
     def _take_wire(self, wire: memoryview) -> None:
         """Feed what a filter makes of wire bytes, and write what it answers by itself."""

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from natscore.errors import ConfigError
 from natscore.events import Certificate, TlsEstablished, TlsFailed
+from natscore_tcp.certificates import certificate_in, is_named, names_of, subject_public_key_info
 from natscore_tcp.contract import READ_MAX
 from natscore_tcp.filters import FilterError
 
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from natscore.events import ConnectionId, Instant
     from natscore_tcp.contract import Block
 
-__all__ = ["TlsAcceptor", "TlsFilter", "TlsSettings"]
+__all__ = ["CIPHER_NAMES", "CURVE_NAMES", "TlsAcceptor", "TlsFilter", "TlsSettings"]
 
 ANSWERS_MAX: Final = 65_536  # of handshakes and key updates, for a peer that does not read them
 _SLICE: Final = 16_384  # of what was read; OpenSSL keeps a buffer as large as the largest one
@@ -46,6 +47,7 @@ class TlsSettings:
 
     cert_file: str
     key_file: str
+    more_certs: tuple[tuple[str, str], ...] = ()  # further certificates and keys: see `TlsAcceptor`
     ca_file: str = ""  # who signed the clients' certificates; empty: the authorities of the system
     verify: bool = False  # require a certificate that verifies
     cipher_suites: tuple[str, ...] = ()  # of TLS 1.2, most preferred first; empty: the secure ones
@@ -57,6 +59,9 @@ class TlsSettings:
 
 class TlsAcceptor:
     """Makes the filter of each connection of a listener.
+
+    Of several certificates a client is shown the first that is for the name it asks for
+    (SNI), and the very first if none is, or it asks for none.
 
     `warnings` is what an operator should know and need not change.
 
@@ -71,7 +76,13 @@ class TlsAcceptor:
         if self.pins and not settings.verify:
             raise ConfigError("'pinned_certs' needs 'verify': without it no client shows a certificate")
         self.warnings: Final[list[str]] = []
-        self.context: Final = self._context()
+        pairs = ((settings.cert_file, settings.key_file), *settings.more_certs)
+        contexts = [self._context(cert_file, key_file) for cert_file, key_file in pairs]
+        self.context: Final = contexts[0]
+        if settings.more_certs:
+            names = [names_of(certificate_in(cert_file)) for cert_file, _ in pairs]
+            self._named: Final = tuple(zip(names, contexts, strict=True))
+            self.context.sni_callback = self._choose_certificate
         # One for all connections: what is in it was fed before the next read.
         self.plain: Final = memoryview(bytearray(READ_MAX))
 
@@ -79,7 +90,15 @@ class TlsAcceptor:
         """The filter of one more connection."""
         return TlsFilter(self)
 
-    def _context(self) -> ssl.SSLContext:
+    def _choose_certificate(
+        self, connection: ssl.SSLObject | ssl.SSLSocket, name: str | None, context: ssl.SSLContext
+    ) -> None:
+        """Called in a handshake, with the name that the client asks for."""
+        found = next((own for names, own in self._named if name and is_named(name, names)), None)
+        if found is not None:
+            connection.context = found
+
+    def _context(self, cert_file: str, key_file: str) -> ssl.SSLContext:
         settings = self.settings
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = _minimum_version(settings.min_version)
@@ -87,7 +106,7 @@ class TlsAcceptor:
         context.num_tickets = 0
         self._choose_ciphers(context)
         self._choose_curves(context)
-        _load_pair(context, settings.cert_file, settings.key_file)
+        _load_pair(context, cert_file, key_file)
         if settings.verify:
             context.verify_mode = ssl.CERT_REQUIRED
             _load_authorities(context, settings.ca_file)
@@ -370,6 +389,12 @@ _CURVES: Final = {
     "X25519MLKEM768": "X25519MLKEM768",
 }
 
+CIPHER_NAMES: Final = (*_TLS_1_3_CIPHERS, *_CIPHERS)
+"""What may stand in `cipher_suites`; OpenSSL may have been built without some of them."""
+
+CURVE_NAMES: Final = tuple(_CURVES)
+"""What may stand in `curve_preferences`; likewise."""
+
 _ATTRIBUTES: Final = {
     "commonName": "CN",
     "countryName": "C",
@@ -429,30 +454,3 @@ def _reason(error: ssl.SSLError) -> str:
 
 
 _PLACE: Final = re.compile(r"^\[[^\]]*\] | \(_ssl\.c:\d+\)$")  # of the error in the sources of Python
-
-
-# -- DER -------------------------------------------------------------------------------------------
-
-_CONTEXT_0: Final = 0xA0  # the tag of the optional version, which comes first
-
-
-def subject_public_key_info(certificate: bytes) -> bytes:
-    """The SubjectPublicKeyInfo of a certificate that OpenSSL has parsed, both in DER (RFC 5280, 4.1)."""
-    _, inside, _ = _element(certificate, 0)
-    _, position, _ = _element(certificate, inside)  # tbsCertificate
-    if certificate[position] == _CONTEXT_0:
-        _, _, position = _element(certificate, position)
-    for _ in range(5):  # serialNumber, signature, issuer, validity, subject
-        _, _, position = _element(certificate, position)
-    start, _, end = _element(certificate, position)
-    return certificate[start:end]
-
-
-def _element(encoded: bytes, start: int) -> tuple[int, int, int]:
-    """Where an element begins, its content begins, and it ends."""
-    length, content = encoded[start + 1], start + 2
-    if length & 0x80:
-        size = length & 0x7F
-        length = int.from_bytes(encoded[content : content + size], "big")
-        content += size
-    return start, content, content + length

@@ -6,12 +6,16 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from natscore.account.anonymous import Anonymous
+from natscore.account.mappings import Destination
 from natscore.effects import Level
+from natscore.options import TlsOptions
 from natscore_cli.arguments import StartRefused, parse
 from natscore_cli.conf.effect import FileRefused, load_file
 from natscore_cli.conf.options import Option, Support
 from natscore_cli.conf.table.top import FILE
 from natscore_cli.settings import Configuration, Settings, resolve
+from natscore_tcp.tls import TlsSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +28,8 @@ GIBIBYTE: Final = 1 << 30
 def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Settings]:
     """What a start comes to with the text of a file, and flags."""
     monkeypatch.chdir(tmp_path)
+    for name in ("a.pem", "a.key"):
+        (tmp_path / name).touch()
 
     def start(text: str, *flags: str) -> Settings:
         (tmp_path / "c.conf").write_text(text)
@@ -56,6 +62,8 @@ REACHED: Final[dict[str, tuple[str, Callable[[Settings], object], object]]] = {
     "ping_interval": ('"1m"', lambda s: s.options.ping_interval_ns, 60 * 10**9),
     "ping_max": ("7", lambda s: s.options.ping_max, 7),
     "write_deadline": ('"3s"', lambda s: s.options.write_deadline_ns, 3 * 10**9),
+    "lame_duck_duration": ('"40s"', lambda s: s.options.lame_duck_duration_ns, 40 * 10**9),
+    "lame_duck_grace_period": ('"3s"', lambda s: s.options.lame_duck_grace_period_ns, 3 * 10**9),
     "debug": ("true", lambda s: (s.log.debug, s.options.note_level), (True, Level.DEBUG)),
     "trace": ("true", lambda s: (s.log.trace, s.options.trace), (True, True)),
     "trace_verbose": ("true", lambda s: (s.log.trace, s.options.trace), (True, True)),
@@ -63,12 +71,54 @@ REACHED: Final[dict[str, tuple[str, Callable[[Settings], object], object]]] = {
     "logtime_utc": ("true", lambda s: s.log.utc, True),
     "log_file": ('"a/log"', lambda s: s.log.file, "a/log"),
     "log_format": ("json", lambda s: s.log.format, "json"),
+    "logfile_size_limit": ("1mb", lambda s: s.log.size_limit, 1 << 20),
+    "logfile_max_num": ("7", lambda s: s.log.files_max, 7),
+    "syslog": ("true", lambda s: s.log.syslog, True),
+    "remote_syslog": ('"udp://h:514"', lambda s: s.log.remote_syslog, "udp://h:514"),
     "pid_file": ('"a/pid"', lambda s: s.pid_file, "a/pid"),
     "ports_file_dir": ('"a"', lambda s: s.ports_file_dir, "a"),
     "authorization": (
         "{ user: a, password: b, timeout: 0.5 }",
         lambda s: (s.options.user, s.options.password, s.options.auth_timeout_ns),
         ("a", "b", 500_000_000),
+    ),
+    "accounts": (
+        "{ A: { users: [ {user: a} ] } }",
+        lambda s: (
+            [one.name for one in s.options.accounts.accounts],
+            [one.account for one in s.logins.users],
+        ),
+        (["A"], ["A"]),
+    ),
+    "mappings": (
+        "{ a: b }",
+        lambda s: [(one.source, one.destinations) for one in s.options.accounts.global_mappings],
+        [(b"a", (Destination(b"b", 100),))],
+    ),
+    "no_auth_user": (
+        "a\nauthorization { users: [ {user: a} ] }",
+        lambda s: (s.logins.no_auth_user, s.logins.anonymous),
+        ("a", Anonymous.AS_NO_AUTH_USER),
+    ),
+    "system_account": (
+        "SYS\naccounts { SYS {} }",
+        lambda s: s.options.accounts.system_account,
+        "SYS",
+    ),
+    "no_system_account": ("true", lambda s: s.options.accounts.no_system_account, True),
+    "tls": (
+        "{ cert_file: a.pem, key_file: a.key, verify: true, timeout: 5 }",
+        lambda s: (s.tls and s.tls.settings, s.options.tls, s.options.auth_timeout_ns),
+        (
+            TlsSettings(cert_file="a.pem", key_file="a.key", verify=True),
+            TlsOptions(verify=True, timeout_ns=5 * 10**9),
+            6 * 10**9,
+        ),
+    ),
+    "allow_non_tls": (
+        "true\ntls { cert_file: a.pem, key_file: a.key }",
+        lambda s: s.options.tls and s.options.tls.required,
+        False,
     ),
     "memory_max": ("1gb", lambda s: s.options.memory_max, GIBIBYTE),
     "unauthenticated_per_address_max": ("7", lambda s: s.options.unauthenticated_per_address_max, 7),
@@ -79,6 +129,7 @@ REACHED: Final[dict[str, tuple[str, Callable[[Settings], object], object]]] = {
 
 
 @pytest.mark.spec("configuration 4.1", "configuration 4.2", "configuration 4.3", "configuration 4.4")
+@pytest.mark.spec("configuration 4.5")
 @pytest.mark.parametrize("option", rows(Support.OBEYED), ids=lambda option: option.name)
 def test_an_option_of_the_file_reaches_its_place(option: Option, started: Callable[..., Settings]) -> None:
     value, look, expected = REACHED[option.name]
@@ -96,14 +147,15 @@ def test_what_is_not_built_refuses_the_start_by_name(
         started(f"{option.name}: {option.sample or option.type.sample}")
 
     (line,) = [line for line in str(caught.value).splitlines() if f" {option.name} is" in line]
-    assert line == f"c.conf:1:0: {option.name} is not built yet, and the server would not obey it"
+    verdict = "not supported" if option.reason else "not built yet"
+    assert line == f"c.conf:1:0: {option.name} is {verdict}, and the server would not obey it"
 
 
 @pytest.mark.parametrize(
     "text",
-    ["syslog: false", 'remote_syslog: ""', "http_port: 0", "http: 0", "cluster {}", "accounts {}",
+    ["http_port: 0", "http: 0", "cluster {}", "accounts {}",
      "accounts []",
-     "logfile_size_limit: 0", "write_timeout: close", "proxy_protocol: no", "mappings {}"],
+     "write_timeout: close", "proxy_protocol: no", "mappings {}"],
 )  # fmt: skip
 def test_what_is_not_built_and_is_switched_off_does_not_matter(
     text: str, started: Callable[..., Settings]
@@ -111,18 +163,61 @@ def test_what_is_not_built_and_is_switched_off_does_not_matter(
     assert started(text).options == DEFAULTS.options
 
 
-def test_an_empty_tls_block_refuses_the_start_like_a_full_one(started: Callable[..., Settings]) -> None:
-    with pytest.raises(StartRefused, match="tls is not built yet"):
-        started("tls {}")
+INSIDE: Final = [
+    "authorization { auth_callout { issuer: AAAACAQDAQCQMBYIBEFAWDANBYHRAEISCMKBKFQXDAMRUGY4DUPB776S,"
+    " auth_users: [a] } }",
+    "authorization { proxy_required: true }",
+    "accounts { A { users: [ {user: a, proxy_required: true} ] } }",
+    "accounts { A { msg_trace: t } }",
+    "accounts { A { exports: [ {service: s, allow_trace: true} ] } }",
+    "tls { cert_file: a.pem, key_file: a.key, ocsp_peer: true }",
+]
+
+
+@pytest.mark.parametrize("text", INSIDE)
+def test_what_is_refused_inside_a_block_is_named_with_its_path(
+    text: str, started: Callable[..., Settings]
+) -> None:
+    with pytest.raises(
+        StartRefused, match=r"^c\.conf:1:\d+: [a-z_.]+ is not (built yet|supported), "
+    ) as caught:
+        started(text)
+
+    assert str(caught.value).split(": ")[1].split(" is ")[0].split(".")[-1] in text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "authorization { proxy_required: false }",
+        "accounts { A { exports: [ {service: s, allow_trace: no} ] } }",
+    ],
+)
+def test_what_is_refused_inside_a_block_may_be_switched_off(
+    text: str, started: Callable[..., Settings]
+) -> None:
+    assert started(text).logins.users == ()
+
+
+@pytest.mark.parametrize("text", ["tls {}", "tls { timeout: 3 }"])
+def test_a_tls_block_without_a_certificate_refuses_the_start(
+    text: str, started: Callable[..., Settings]
+) -> None:
+    with pytest.raises(
+        StartRefused, match=r"^c\.conf:1:0: TLS Server certificate must be present and valid$"
+    ):
+        started(text)
 
 
 def test_all_that_is_not_built_is_named_at_once(started: Callable[..., Settings]) -> None:
     with pytest.raises(StartRefused) as caught:
-        started("http: 8222\nauthorization { users: [ {user: a} ] }\ncluster { port: 6222 }")
+        started(
+            "http: 8222\nauthorization { users: [ {user: a, proxy_required: true} ] }\ncluster { port: 6222 }"
+        )
 
     assert [line.split(" is ")[0] for line in str(caught.value).splitlines()] == [
         "c.conf:1:0: http",
-        "c.conf:2:17: authorization.users",
+        "c.conf:2:36: authorization.users.proxy_required",
         "c.conf:3:1: cluster",
     ]
 
@@ -175,7 +270,9 @@ def test_a_connection_limit_of_nothing_lets_nobody_in(number: int, started: Call
     "line",
     ["port: 0", "max_payload: 0", "max_pending: 0", "max_control_line: 0", "ping_max: 0",
      'ping_interval: "0s"',
-     'write_deadline: "0s"', "authorization { timeout: 0 }", 'log_file: ""', 'server_name: ""'],
+     'write_deadline: "0s"', 'lame_duck_grace_period: "0s"', "logfile_size_limit: 0",
+     "logfile_size_limit: -1", "logfile_max_num: -1", "syslog: false", 'remote_syslog: ""',
+     "authorization { timeout: 0 }", 'log_file: ""', 'server_name: ""'],
 )  # fmt: skip
 def test_zero_and_nothing_are_the_default(line: str, started: Callable[..., Settings]) -> None:
     settings = started(line)
@@ -211,12 +308,14 @@ def test_credentials_of_a_flag_replace_those_of_the_file(started: Callable[..., 
     assert (options.user, options.password, options.token, options.auth_timeout_ns) == ("", "", "t", 10**9)
 
 
-def test_a_bcrypt_hash_refuses_the_start(started: Callable[..., Settings]) -> None:
-    hashed = "$2a$11$" + "x" * 53
-
-    with pytest.raises(StartRefused, match=r"^authorization\.password holds a bcrypt hash") as caught:
-        started(f"authorization {{ user: a, password: {hashed} }}")
-    assert "xxx" not in str(caught.value)
+@pytest.mark.spec("client-protocol 16.3", "configuration 7.1")
+@pytest.mark.parametrize(("flags", "what"), [(("--user", "a", "--pass", "b"), "single user/pass"),
+                                             (("--auth", "t"), "token")])  # fmt: skip
+def test_a_flag_that_names_a_user_refuses_the_start_where_the_file_has_users(
+    flags: tuple[str, ...], what: str, started: Callable[..., Settings]
+) -> None:
+    with pytest.raises(StartRefused, match=f"^Can not have a {what} and a users array"):
+        started("authorization { users: [ {user: a} ] }", *flags)
 
 
 @pytest.mark.spec("configuration 2.11")

@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from natscore.account.permissions import EVERYTHING, DeliveryFilter, Permissions, Rules, SubscribeRules
+from natscore.account.permissions import (
+    EVERYTHING,
+    DeliveryFilter,
+    Permissions,
+    ResponsePermission,
+    Rules,
+    SubscribeRules,
+)
+from natscore.account.settings import UNLIMITED
 
 if TYPE_CHECKING:
     from natscore.account.permissions import Entry
@@ -246,3 +254,28 @@ def test_equal_rules_are_equal_values() -> None:
     assert one != EVERYTHING
     assert Permissions() == EVERYTHING
     assert Permissions(Rules(())) != EVERYTHING
+
+
+# -- responses -------------------------------------------------------------------------------------
+
+
+@pytest.mark.spec("client-protocol 18.4")
+def test_a_response_is_one_message_within_two_minutes_unless_said_otherwise() -> None:
+    assert ResponsePermission() == ResponsePermission(1, 120_000_000_000)
+    assert ResponsePermission(0, 0) == ResponsePermission()
+
+
+@pytest.mark.spec("client-protocol 18.4")
+def test_below_zero_there_is_no_limit() -> None:
+    permission = ResponsePermission(-7, -5)
+
+    assert (permission.max, permission.expires_ns) == (UNLIMITED, UNLIMITED)
+
+
+@pytest.mark.spec("client-protocol 18.1")
+def test_who_may_respond_may_publish_nothing_else_unless_it_is_allowed_by_name() -> None:
+    responses = ResponsePermission()
+
+    assert not Permissions(responses=responses).publish.permit(b"a")
+    assert Permissions(Rules(deny=(b"b",)), responses=responses).publish == Rules((), (b"b",))
+    assert Permissions(Rules((b"a",)), responses=responses).publish == Rules((b"a",))

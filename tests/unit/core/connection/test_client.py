@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import orjson
 import pytest
 
+from natscore.account.permissions import Permissions, Rules, SubscribeRules
 from natscore.authentication import Accept, Login, Refuse, Verdict, Wait
 from natscore.connection.session import Phase
 from natscore.effects import Close, Effect, Level, PauseReading, ResumeReading, VerifyPassword
 from natscore.errors import CloseReason
-from natscore.events import AttemptId, ConnectionId, PasswordVerified
-from natscore.options import MILLISECOND, SECOND
+from natscore.events import AttemptId, Certificate, ConnectionId, PasswordVerified
+from natscore.options import MILLISECOND, SECOND, TlsOptions
 from natscore.testing import ScriptedClient, World
 from tests.unit.core.bare import BareServer, of_type
 from tests.unit.core.dialogue import HEADERS, QUIET, REQUESTER, VERBOSE, client_of, open_client
@@ -76,6 +77,7 @@ class Challenge:
     requires_login = True
     checks_signatures = True
     admits_anonymous = False
+    announces_login = True
 
     def __init__(self) -> None:
         self.seen: list[Login] = []
@@ -241,6 +243,7 @@ class OpenHouse:
     requires_login = False
     checks_signatures = False
     admits_anonymous = False
+    announces_login = False
 
     def authenticate(self, login: Login) -> Verdict:
         return Accept("A")
@@ -254,7 +257,7 @@ def test_who_is_moved_to_another_account_leaves_its_subscriptions_behind() -> No
 
     assert client.take() == b"+OK\r\nMSG foo 1 0\r\n\r\n"
     assert client.is_open
-    assert [account.sublist.count for account in server.state.accounts.values()] == [0, 0, 0]
+    assert [account.subscriptions for account in server.state.accounts.values()] == [0, 0, 0]
     server.check()
 
 
@@ -370,6 +373,7 @@ class Hashes:
     requires_login = True
     checks_signatures = False
     admits_anonymous = False
+    announces_login = True
 
     def authenticate(self, login: Login) -> Verdict:
         if login.said.user != "u":
@@ -501,6 +505,7 @@ class Decoy:
     requires_login = True
     checks_signatures = False
     admits_anonymous = False
+    announces_login = True
 
     def authenticate(self, login: Login) -> Verdict:
         return Wait(b"pw", b"hash:pw", Refuse())
@@ -516,6 +521,41 @@ def test_a_comparison_that_only_takes_its_time_lets_nobody_in() -> None:
     assert client.server.state.authentication_failures == 1
 
 
+# -- certificates -------------------------------------------------------------------------------------
+
+
+CERTIFICATE: Final = Certificate(
+    subject=((("CN", "bob"),),), emails=(), dns_names=(), uris=(), key_sha256="0" * 64, sha256="1" * 64
+)
+
+
+class Certified:
+    """An authenticator that takes the name of a client from its certificate."""
+
+    requires_login = True
+    checks_signatures = False
+    admits_anonymous = False
+    announces_login = True
+
+    def authenticate(self, login: Login) -> Verdict:
+        return Refuse() if login.certificate is None else Accept(user=login.certificate.subject[0][0][1])
+
+
+@pytest.mark.spec("client-protocol 17.3")
+@pytest.mark.parametrize("peer", [CERTIFICATE, None])
+def test_an_authenticator_sees_the_certificate_and_the_log_its_user(peer: Certificate | None) -> None:
+    client = World().server(authenticator=Certified(), tls=TlsOptions(verify=True)).connect()
+    client.finish_tls(peer)
+
+    client.send(b'CONNECT {"verbose":false,"user":"alice"}\r\nPING\r\n')
+
+    if peer is None:
+        assert client.take() == DENIED
+    else:
+        assert client.take().startswith(b"PONG\r\n")
+        assert client.server.state.connections[client.cid].login == "$G/user:bob"
+
+
 # -- clients that name nobody ----------------------------------------------------------------------
 
 
@@ -525,6 +565,7 @@ class Anonymous:
     requires_login = True
     checks_signatures = False
     admits_anonymous = True
+    announces_login = False
 
     def __init__(self, *, refuses: bool = False) -> None:
         self.refuses = refuses
@@ -554,6 +595,25 @@ def test_a_client_that_begins_without_connect_becomes_the_user_for_those(cuts: b
     assert client.server.state.connections[client.cid].account.name == "A"
     assert client.server.connect().is_open  # it is not counted as one that has yet to log in
     world.check()
+
+
+@pytest.mark.spec("client-protocol 1.1", "client-protocol 18.2")
+def test_a_client_that_begins_without_connect_has_the_permissions_of_that_user() -> None:
+    only_a = Permissions(Rules(allow=(b"a",)), SubscribeRules(allow=((b"a", None),)))
+
+    class Restricted(Anonymous):
+        def authenticate(self, login: Login) -> Verdict:
+            return Accept(permissions=only_a)
+
+    client = World().server(authenticator=Restricted()).connect()
+
+    client.send(b"SUB b 1\r\nPUB b 2\r\nhi\r\nPING\r\n")
+
+    assert client.take().splitlines() == [
+        b"-ERR 'Permissions Violation for Subscription to \"b\"'",
+        b"-ERR 'Permissions Violation for Publish to \"b\"'",
+        b"PONG",
+    ]
 
 
 @pytest.mark.spec("client-protocol 1.1")

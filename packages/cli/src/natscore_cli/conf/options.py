@@ -111,6 +111,7 @@ class Setting(NamedTuple):
     value: object  # of a block: Settings; of an array of blocks: list[Settings]
     place: Place
     key: str  # as it was written
+    sound: bool = True  # nothing is wrong in it
 
 
 Settings: TypeAlias = "dict[str, Setting]"
@@ -128,13 +129,15 @@ def read_block(root: Map, place: Place, block: Block, findings: Findings) -> Set
                 hint = f'; did you mean "{near}"?' if near else ""
                 findings.error(node.place, f"{block.unknown.format(key)}{hint}")
             continue
+        wrong_before = len(findings.errors)
         try:
             value = option.type.read(node, key, findings)
         except Invalid as error:
             findings.error(node.place, str(error))
             continue
         settings.pop(option.name, None)  # `PORT` and `port`: the later one wins
-        settings[option.name] = Setting(option, value, node.place, key)
+        sound = len(findings.errors) == wrong_before
+        settings[option.name] = Setting(option, value, node.place, key, sound)
     if block.check is not None:
         block.check(settings, place, findings)
     return settings

@@ -42,7 +42,7 @@ def render() -> str:
         parts.append(f"\n## {title}\n\n")
         parts.append("| option | type | default | reload | here | meaning |\n|---|---|---|---|---|---|\n")
         for option in options:
-            here = _HERE[option.support] + (f": {option.reason}" if option.reason else "")
+            here = _here(option)
             cells = (
                 _names(option),
                 option.type.name,
@@ -56,8 +56,19 @@ def render() -> str:
                 blocks.setdefault(block.title, block)
     for title, block in blocks.items():
         parts.append(f"\n## Block: {title}\n\n| option | type | default | meaning |\n|---|---|---|---|\n")
-        parts += [_row((_names(one), one.type.name, one.default, one.meaning)) for one in block.options]
+        parts += [_row((_names(one), one.type.name, one.default, _meaning(one))) for one in block.options]
     return "".join(parts)
+
+
+def _here(option: Option) -> str:
+    """What becomes of an option. One that is refused for a reason is not to come."""
+    support = Support.UNSUPPORTED if option.reason and option.support is Support.REFUSED else option.support
+    return _HERE[support] + (f": {option.reason}" if option.reason else "")
+
+
+def _meaning(option: Option) -> str:
+    """The meaning of an option in a block, and whether it is refused where the block is obeyed."""
+    return option.meaning if option.support is Support.OBEYED else f"{option.meaning} ({_here(option)})"
 
 
 def _blocks(option: Option) -> Iterator[Block]:

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
     from natscore_cli.conf.options import Settings
 
-__all__ = ["first_contradiction"]
+__all__ = ["SYSTEM_ACCOUNT_MISSING", "first_contradiction"]
+
+SYSTEM_ACCOUNT_MISSING: Final = "error resolving system account: account missing"
 
 _LAME_DUCK_NS: Final = 120 * 10**9
 _GRACE_NS: Final = 10 * 10**9
@@ -200,7 +202,7 @@ def _block(settings: Settings, name: str) -> Settings:
 def _system_account(settings: Settings) -> str | None:
     name = _value(settings, "system_account")
     if name and "operator" not in settings and name not in _block(settings, "accounts"):
-        return "error resolving system account: account missing"
+        return SYSTEM_ACCOUNT_MISSING
     return None
 
 

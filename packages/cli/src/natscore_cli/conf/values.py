@@ -29,6 +29,7 @@ __all__ = [
     "INTEGER",
     "LISTEN",
     "PATH",
+    "PLAIN_SUBJECTS",
     "PORT",
     "SECONDS",
     "SECONDS_OR_DURATION",
@@ -59,6 +60,7 @@ __all__ = [
     "read_integer",
     "read_listen",
     "read_map",
+    "read_plain_subjects",
     "read_port",
     "read_seconds",
     "read_subject",
@@ -319,6 +321,15 @@ def read_port(node: Node, key: str, findings: Findings) -> int:
 
 def read_subjects(node: Node, key: str, findings: Findings) -> list[str]:
     """A subject, or an array of them, each of which may name a queue group behind a blank."""
+    return _read_subjects(node, findings, words_max=2)
+
+
+def read_plain_subjects(node: Node, key: str, findings: Findings) -> list[str]:
+    """The same without queue groups."""
+    return _read_subjects(node, findings, words_max=1)
+
+
+def _read_subjects(node: Node, findings: Findings, *, words_max: int) -> list[str]:
     if isinstance(node.value, str):
         members = [node]
     elif isinstance(node.value, list):
@@ -333,7 +344,7 @@ def read_subjects(node: Node, key: str, findings: Findings) -> list[str]:
             findings.error(member.place, "Subject in permissions array cannot be cast to string")
             continue
         words = member.value.split()
-        if not 1 <= len(words) <= 2 or not all(is_subject(word) for word in words):
+        if not 1 <= len(words) <= words_max or not all(is_subject(word) for word in words):
             findings.error(member.place, f'subject "{member.value}" is not a valid subject')
         subjects.append(member.value)
     return subjects
@@ -428,4 +439,5 @@ TEXTS: Final = Type("text or array of texts", read_texts, "[one, two]", "5")
 TEXT_ARRAY: Final = Type("array of texts", read_text_array, "[one, two]", "one")
 SUBJECT: Final = Type("subject", read_subject, '"a.b"', '"a..b"')
 SUBJECTS: Final = Type("subject or array of subjects", read_subjects, '["a.>", "b q"]', '"a..b"')
+PLAIN_SUBJECTS: Final = Type("subject or array of subjects", read_plain_subjects, '["a.>", b]', '"a q"')
 ANYTHING: Final = Type("anything", read_any, "5", "")

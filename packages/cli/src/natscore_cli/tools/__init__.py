@@ -46,6 +46,11 @@ def _parser() -> argparse.ArgumentParser:
         description="Re-execute a journal and report the final state, or the first event that differs.",
     )
     replay.add_argument("file", help="written by nats-server-py --journal")
+    replay.add_argument(
+        "--pure",
+        action="store_true",
+        help="on the data plane in pure Python (default: the one that a server would take)",
+    )
     replay.set_defaults(run=_replay)
 
     journal = tools.add_parser("journal", help="work on journals", description="Work on journals.")
@@ -74,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
 def _replay(given: argparse.Namespace) -> int:
     from natscore_cli.tools.replay import run
 
-    return run(given.file)
+    return run(given.file, pure=given.pure)
 
 
 def _reference(given: argparse.Namespace) -> int:

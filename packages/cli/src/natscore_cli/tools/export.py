@@ -16,12 +16,14 @@ from natscore import (
     BytesReceived,
     ConfigError,
     ConnectionClosed,
+    OptionsReloaded,
     Server,
     UsageError,
 )
 from natscore.journal import JournalError, Recorder, read_journal
 from natscore.replay import ReplayedKernel
 from natscore_cli.files import os_error_text
+from natscore_cli.logins import authenticators
 from natscore_cli.redaction import escaped
 from natscore_cli.tools.sanitized import StandIns, Stream
 
@@ -76,7 +78,7 @@ def export(read: Callable[[int], bytes], write: Callable[[bytes], object]) -> in
     """
     options, records = read_journal(read)
     stand_ins = StandIns()
-    server = Server(_sanitized_options(options, stand_ins))
+    server = Server(_sanitized_options(options, stand_ins), authenticators=authenticators)
     failures: list[OSError] = []
 
     def remember_failures(data: bytes) -> None:  # a recorder gives up writing and goes on
@@ -106,8 +108,13 @@ def export(read: Callable[[int], bytes], write: Callable[[bytes], object]) -> in
 
 
 def _sanitized_options(options: Options, stand_ins: StandIns) -> Options:
+    users = tuple(
+        replace(user, name=stand_ins.of(user.name), password=stand_ins.of(user.password))
+        for user in options.users.users
+    )
     return replace(
         options,
+        users=replace(options.users, users=users),
         user=stand_ins.of(options.user),
         password=stand_ins.of(options.password),
         token=stand_ins.of(options.token),
@@ -127,6 +134,8 @@ def _sanitized_events(events: Iterable[Event], stand_ins: StandIns) -> Iterator[
             chunk = stream.take(bytes(event.data))
         elif isinstance(event, ConnectionClosed) and event.cid in streams:
             streams.pop(event.cid).give_up()
+        elif isinstance(event, OptionsReloaded):
+            event = replace(event, options=_sanitized_options(event.options, stand_ins))
         held.append((event, chunk))
         if len(held) > HELD_EVENTS_MAX:
             for stream in streams.values():

@@ -1,4 +1,8 @@
-"""`natscore replay FILE`: re-execute a journal, and say how it ended."""
+"""`natscore replay FILE`: re-execute a journal, and say how it ended.
+
+It runs on the data plane that a server would take here, whichever recorded it: both
+give the same bytes. With `--pure` it is the one in pure Python.
+"""
 
 from __future__ import annotations
 
@@ -6,50 +10,39 @@ import sys
 from typing import TYPE_CHECKING
 
 from natscore import ConfigError, ReplayDivergence
-from natscore.dataplane import PureDataPlane
+from natscore.facts import ConnectionAccepted
 from natscore.journal import JournalError
 from natscore.replay import replay
 from natscore_cli.files import os_error_text
+from natscore_cli.logins import authenticators
 from natscore_cli.redaction import escaped
+from natscore_tcp.executor import PURE_VARIABLE, choose_executor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from natscore.cells import Source
-    from natscore.entropy import Xorshift64
-    from natscore.events import ConnectionId
-    from natscore.plane import Outbox, SubjectTable
+    from natscore.facts import Fact
+    from natscore.plane import Source
     from natscore.replay import Replayed
+    from natscore.server import Server
 
 __all__ = ["run"]
 
 
-class _CountingPlane(PureDataPlane):
-    """Keeps every source there ever was, for a connection's counters go when it goes."""
-
-    def __init__(self, choices: Xorshift64) -> None:
-        super().__init__(choices)
-        self.sources: list[Source] = []
-
-    def source(
-        self, cid: ConnectionId, outbox: Outbox, table: SubjectTable, max_control_line: int, max_payload: int
-    ) -> Source:
-        source = super().source(cid, outbox, table, max_control_line, max_payload)
-        self.sources.append(source)
-        return source
-
-
-def run(path: str) -> int:
+def run(path: str, *, pure: bool = False) -> int:
     """Replay the journal at `path`. Prints the final state; the first difference gives 1."""
-    planes: list[_CountingPlane] = []
+    executor = choose_executor({PURE_VARIABLE: "1"}) if pure else choose_executor()
+    sources: list[Source] = []  # of every connection there ever was: its counters go when it goes
 
-    def data_plane(choices: Xorshift64) -> _CountingPlane:
-        planes.append(_CountingPlane(choices))
-        return planes[-1]
+    def keep_source(server: Server, fact: Fact) -> None:
+        if isinstance(fact, ConnectionAccepted):
+            sources.append(server.state.connections[fact.cid].source)
 
     try:
         with open(path, "rb") as file:
-            replayed = replay(file.read, data_plane=data_plane)
+            replayed = replay(
+                file.read, data_plane=executor.make, authenticators=authenticators, observe=keep_source
+            )
     except OSError as error:
         return _failed(os_error_text("open", path, error))
     except (JournalError, ConfigError) as error:
@@ -59,7 +52,7 @@ def run(path: str) -> int:
     except Exception as error:
         # The recorded server failed here too, or a bug came in since: either is what was asked about.
         return _failed(f"{path}: the replay ended in {type(error).__name__}: {error}")
-    for line in _report(replayed, planes[-1].sources if planes else []):
+    for line in _report(replayed, sources, "compiled" if executor.compiled else "pure Python"):
         print(line)
     return 0
 
@@ -69,8 +62,9 @@ def _failed(text: str) -> int:
     return 1
 
 
-def _report(replayed: Replayed, sources: list[Source]) -> Iterator[str]:
+def _report(replayed: Replayed, sources: list[Source], plane: str) -> Iterator[str]:
     yield f"{replayed.events} events replayed without a difference"
+    yield f"data plane: {plane}"
     if replayed.events == 0:
         return
     state = replayed.server.state

@@ -18,13 +18,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from natscore.account.settings import UNLIMITED
 from natscore.subject import REST, STAR, matches, overlap
 from natscore.values import value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["EVERYTHING", "DeliveryFilter", "Entry", "Permissions", "Rules", "SubscribeRules"]
+__all__ = [
+    "EVERYTHING",
+    "RESPONSES_MAX",
+    "DeliveryFilter",
+    "Entry",
+    "Permissions",
+    "ResponsePermission",
+    "Rules",
+    "SubscribeRules",
+]
 
 Entry: TypeAlias = tuple[bytes, bytes | None]
 """A subject, and the queue group that a subscribe rule is about; None: subscriptions without a group."""
@@ -97,12 +107,44 @@ class DeliveryFilter:
         return subject if self.admits(subject) else None
 
 
+RESPONSES_MAX: Final = 65_536
+"""Replies that a connection may still answer: some 15 MiB, and more requests than wait for one service."""
+
+_RESPONSES_DEFAULT: Final = 1
+_EXPIRES_DEFAULT_NS: Final = 120 * 1_000_000_000
+
+
+@value
+class ResponsePermission:
+    """Leave to publish to the reply subject of what one received: so many messages, for so long.
+
+    0 stands for the default of either, and below 0 for no limit, as in a
+    configuration and in claims; what is kept is the default, or `UNLIMITED`.
+    """
+
+    max: int = _RESPONSES_DEFAULT
+    expires_ns: int = _EXPIRES_DEFAULT_NS
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "max", max(self.max or _RESPONSES_DEFAULT, UNLIMITED))
+        object.__setattr__(self, "expires_ns", max(self.expires_ns or _EXPIRES_DEFAULT_NS, UNLIMITED))
+
+
 @value
 class Permissions:
-    """All that a user may do. Equal permissions are equal values."""
+    """All that a user may do. Equal permissions are equal values.
+
+    With `responses` and nothing that is allowed by name, responses are all that
+    may be published: `publish.allow` is then empty instead of None.
+    """
 
     publish: Rules = Rules()
     subscribe: SubscribeRules = SubscribeRules()
+    responses: ResponsePermission | None = None
+
+    def __post_init__(self) -> None:
+        if self.responses is not None and self.publish.allow is None:
+            object.__setattr__(self, "publish", Rules((), self.publish.deny))
 
 
 EVERYTHING: Final = Permissions()

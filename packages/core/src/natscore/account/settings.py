@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DEFAULT_SYSTEM_ACCOUNT",
     "GLOBAL_ACCOUNT",
+    "RESPONSE_THRESHOLD_NS",
     "UNLIMITED",
     "AccountSettings",
     "AccountsSettings",

@@ -12,6 +12,7 @@ processPong, setFirstPingTimer.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from natscore import errors
@@ -50,8 +51,12 @@ __all__ = [
     "finish_login",
     "greet",
     "ignore_info",
+    "log_in",
+    "login_of",
+    "login_timer",
     "note_pong",
     "ping_timer",
+    "refuse",
 ]
 
 Ops = list[tuple[bytes, list[bytes]]]
@@ -89,11 +94,10 @@ def begin(context: Context, session: Session) -> None:
     options = context.options
     cid = session.connection.cid
     now = context.at.monotonic_ns
-    if session.connection.awaits_login:
-        session.phase = Phase.AWAITING_CONNECT
+    awaits_login = session.connection.awaits_login
+    session.phase = Phase.AWAITING_CONNECT if awaits_login else Phase.ESTABLISHED
+    if awaits_login or context.authenticator.requires_login:  # for one from before a reload, by what it says
         context.deadlines.set((cid, Timer.LOGIN), now + options.auth_timeout_ns)
-    else:
-        session.phase = Phase.ESTABLISHED
     context.deadlines.set((cid, Timer.PING), now + options.ping_interval_ns)
 
 
@@ -105,32 +109,40 @@ def connect(context: Context, session: Session, ops: Ops) -> Iterator[Fact]:
     if session.rtt_at_ns is None:
         session.rtt_ns = now - session.opened_ns
     _arm_first_ping(context, session)
-    said = decode_connect(document, connection.options)
-    verdict = context.authenticator.authenticate(Login(context.at, connection.remote, said, session.nonce))
+    yield from log_in(context, session, decode_connect(document, connection.options))
+
+
+def log_in(context: Context, session: Session, said: ConnectOptions) -> Iterator[Fact]:
+    """Let the authenticator judge what a client said of itself, and bind it, refuse it, or wait."""
+    connection = session.connection
+    verdict = context.authenticator.authenticate(login_of(context, session, said))
     if isinstance(verdict, Refuse):
-        yield from _refuse(context, session, said)
+        yield from refuse(context, session, said)
         raise errors.authorization_violation()
     if isinstance(verdict, Wait):
         context.attempts += 1
         session.attempt = AttemptId(context.attempts)
-        session.verdict = (verdict.then, said)
+        session.verdict = (verdict, said)
         session.phase = Phase.VERIFYING
         context.effects.append(
             VerifyPassword(session.attempt, connection.cid, verdict.password, verdict.hashed)
         )
         return
+    session.verified = None
     yield from _bind(context, session, verdict, said)
 
 
 def finish_login(context: Context, session: Session, matches: bool) -> Iterator[Fact]:
     """Go on with a CONNECT whose password has been verified, or not."""
     assert session.verdict is not None
-    verdict, said = session.verdict
+    asked, said = session.verdict
+    verdict = asked.then
     session.attempt = session.verdict = None
     session.phase = Phase.AWAITING_CONNECT
     if not matches or isinstance(verdict, Refuse):
-        yield from _refuse(context, session, said)
+        yield from refuse(context, session, said)
         raise errors.authorization_violation()
+    session.verified = asked.hashed
     yield from _bind(context, session, verdict, said)
 
 
@@ -142,17 +154,24 @@ def admit_anonymous(context: Context, session: Session) -> Iterator[Fact]:
     connection = session.connection
     said = connection.options
     authenticator = context.authenticator
-    login = Login(context.at, connection.remote, said, session.nonce)
+    login = login_of(context, session, said)
     verdict = authenticator.authenticate(login) if authenticator.admits_anonymous else Refuse()
     if not isinstance(verdict, Accept):
-        yield from _refuse(context, session, said)
+        yield from refuse(context, session, said)
         raise errors.authorization_violation()
     context.deadlines.cancel((connection.cid, Timer.LOGIN))
     session.phase = Phase.ESTABLISHED
-    yield ClientConnected(connection.cid, verdict.account, said)
+    yield ClientConnected(connection.cid, verdict.account, said, verdict.permissions)
 
 
-def _refuse(context: Context, session: Session, said: ConnectOptions) -> Iterator[Fact]:
+def login_of(context: Context, session: Session, said: ConnectOptions) -> Login:
+    """What an authenticator may judge by."""
+    certificate = session.tls.peer if session.tls is not None else None
+    return Login(context.at, session.connection.remote, said, session.nonce, certificate=certificate)
+
+
+def refuse(context: Context, session: Session, said: ConnectOptions) -> Iterator[Fact]:
+    """Note that a login failed."""
     context.note_of(session, Level.ERROR, "authentication_failed", user=said.user)
     yield AuthenticationFailed(session.connection.cid, said.user)
 
@@ -160,8 +179,10 @@ def _refuse(context: Context, session: Session, said: ConnectOptions) -> Iterato
 def _bind(context: Context, session: Session, verdict: Accept, said: ConnectOptions) -> Iterator[Fact]:
     connection = session.connection
     if said.account or said.new_account:  # no field of CONNECT chooses an account
-        yield from _refuse(context, session, said)
+        yield from refuse(context, session, said)
         raise errors.authorization_violation()
+    if verdict.user:
+        said = replace(said, user=verdict.user)  # as which the log names it
     context.deadlines.cancel((connection.cid, Timer.LOGIN))
     # A repeated CONNECT starts afresh, as in 2.12.10 and later. What was subscribed before the first one,
     # on an open server, stands, but no subscription follows a client into another account.
@@ -333,6 +354,12 @@ def ignore_info(context: Context, session: Session, ops: Ops) -> Iterator[Fact]:
     if not is_json(document):
         raise errors.malformed()
     yield from ()
+
+
+def login_timer(context: Context, session: Session) -> None:
+    """A client did not log in in time. Raises Violation."""
+    context.note_of(session, Level.DEBUG, "authentication_timeout")
+    raise errors.authentication_timeout()
 
 
 def ping_timer(context: Context, session: Session) -> None:

@@ -35,7 +35,8 @@ class Context:
     """One server, as its connection handlers see it. `at` and `effects` are those of the event in hand."""
 
     __slots__ = (
-        "at", "attempts", "authenticator", "deadlines", "effects", "entropy", "info", "options", "state",
+        "at", "attempts", "authenticator", "deadlines", "effects", "entropy", "info", "options", "reloads",
+        "state",
     )  # fmt: skip
 
     def __init__(
@@ -56,6 +57,7 @@ class Context:
         self.info = info
         self.at = at
         self.effects: list[Effect] = []
+        self.reloads = 0  # times that the options were replaced
         self.attempts = 0  # effects that wait for an answer get their number here
 
     def note(self, level: Level, name: str, **fields: object) -> None:

@@ -56,7 +56,7 @@ class Entrance:
     def admit(self, session: Session) -> None:
         """A connection was accepted: greet it, refuse it, or let it begin. Raises Violation."""
         context = self._context
-        tls = context.options.tls
+        tls = session.tls_options
         if tls is None or tls.first_ns is None:
             client.greet(context, session)
         if self.is_shut:
@@ -81,7 +81,7 @@ class Entrance:
         if phase is Phase.HANDSHAKING:
             raise UsageError(f"connection {session.connection.cid} received bytes before TlsEstablished")
         if phase is Phase.AWAITING_HELLO or (phase is Phase.CHOOSING and data[0] == _HANDSHAKE_RECORD):
-            self._start_tls(session, self._tls, bytes(data))
+            self._start_tls(session, _tls_of(session), bytes(data))
             return False
         if phase is Phase.CHOOSING:
             self._context.deadlines.cancel((session.connection.cid, Timer.TLS))
@@ -113,7 +113,7 @@ class Entrance:
         """A client that was waited for is silent, or its handshake takes too long. Raises Violation."""
         if session.phase is Phase.AWAITING_HELLO:
             client.greet(self._context, session)
-            self._require_or_choose(session, self._tls)
+            self._require_or_choose(session, _tls_of(session))
         elif session.phase is Phase.CHOOSING:
             client.begin(self._context, session)
         elif session.phase is Phase.HANDSHAKING:
@@ -124,12 +124,6 @@ class Entrance:
         """A second with handshakes beyond the limit is over: say how many."""
         self._context.note(Level.WARNING, "tls_rate_limited", rejected=self._rejected)
         self._rejected = 0
-
-    @property
-    def _tls(self) -> TlsOptions:
-        tls = self._context.options.tls
-        assert tls is not None, "a connection waits for TLS, and there is none"
-        return tls
 
     def _require_or_choose(self, session: Session, tls: TlsOptions) -> None:
         if tls.is_required:
@@ -172,3 +166,10 @@ class Entrance:
             self._context.deadlines.set(_RATE_TIMER, self._second_ends_ns)
         self._rejected += 1
         return False
+
+
+def _tls_of(session: Session) -> TlsOptions:
+    """What TLS was when the connection was accepted; a reload may have ended it meanwhile."""
+    tls = session.tls_options
+    assert tls is not None, "a connection waits for TLS, and there is none"
+    return tls

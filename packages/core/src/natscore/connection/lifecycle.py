@@ -62,6 +62,8 @@ class Lifecycle:
             event.at,
             event.nonce,
         )
+        session.reloads = self._context.reloads
+        session.tls_options = self._context.options.tls
         if awaits_login:
             address = event.remote.host
             self._anonymous[address] = self._anonymous.get(address, 0) + 1

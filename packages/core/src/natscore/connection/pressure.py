@@ -42,8 +42,11 @@ class Pressure:
         self._lifecycle = lifecycle
         self._settle = settle
 
-    def blocked(self, session: Session, event: WriteBlocked) -> None:
+    def blocked(self, event: WriteBlocked) -> None:
         """The kernel refused bytes: from now on they count, and they may wait only so long."""
+        session = self._lifecycle.sessions.get(event.cid)
+        if session is None or session.phase is Phase.CLOSING:
+            return
         outbox = session.connection.outbox
         if outbox.size != event.refused:
             raise UsageError(f"{event.refused} bytes refused, but the outbox holds {outbox.size}")
@@ -52,8 +55,11 @@ class Pressure:
         self._arm(session)
         self.weigh(session)
 
-    def progressed(self, session: Session, event: WriteProgressed) -> None:
+    def progressed(self, event: WriteProgressed) -> None:
         """The kernel took some of what it had refused."""
+        session = self._lifecycle.sessions.get(event.cid)
+        if session is None or session.phase is Phase.CLOSING:
+            return
         outbox = session.connection.outbox
         if event.refused == 0:
             outbox.blocked = False
@@ -73,6 +79,13 @@ class Pressure:
         detail = f"WriteDeadline of {seconds:g}s exceeded with {chunks} chunks of {outbox.size} total bytes."
         self._note_slow(session, detail)
         self._cut(session, CloseReason.SLOW_CONSUMER_DEADLINE)
+
+    def stall_expired(self, session: Session) -> None:
+        """A producer was paused long enough."""
+        session.stalled = False
+        if session.connection.source.has_work:
+            self._lifecycle.queue(session)
+        self._lifecycle.regulate(session)
 
     def weigh(self, receiver: Session, producer: Session | None = None) -> None:
         """Look at how far a receiver is behind: cut it off, hold its producer back, or let it be."""

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from natscore.authentication import Accept, Refuse
+    from natscore.authentication import Wait
     from natscore.events import AttemptId, ConnectionId, Instant, TlsEstablished
     from natscore.facts import Fact
+    from natscore.options import TlsOptions
     from natscore.state import Connection
     from natscore.wire.connect import ConnectOptions
 
@@ -40,13 +41,16 @@ class Timer(enum.IntEnum):
     WRITE = enum.auto()
     STALL = enum.auto()
     TLS = enum.auto()
-    TLS_RATE = enum.auto()  # of the server, not of a connection
+    TLS_RATE = enum.auto()  # this and the next: of the server, not of a connection
+    LAME_DUCK = enum.auto()
+    RESPONSES = enum.auto()
 
 
 TimerKey: TypeAlias = "tuple[ConnectionId, Timer]"
 """A deadline's name."""
 
-TIMERS: Final = tuple(timer for timer in Timer if timer is not Timer.TLS_RATE)
+_OF_THE_SERVER: Final = (Timer.TLS_RATE, Timer.LAME_DUCK, Timer.RESPONSES)
+TIMERS: Final = tuple(timer for timer in Timer if timer not in _OF_THE_SERVER)
 """Those of one connection."""
 
 
@@ -67,12 +71,15 @@ class Session:
         "ping_sent_ns",
         "pings_out",
         "pong_sent",
+        "reloads",
         "rtt_at_ns",
         "rtt_ns",
         "stalled",
         "tls",
+        "tls_options",
         "traced",
         "verdict",
+        "verified",
         "waiting_turn",
         "write_mark",
     )
@@ -90,8 +97,10 @@ class Session:
         self.has_connected = False  # a CONNECT was accepted
         self.pong_sent = False  # the first PING after CONNECT has been answered
         self.attempt: AttemptId | None = None  # the login that is being verified
-        self.verdict: tuple[Accept | Refuse, ConnectOptions] | None = None  # what it leads to
-        self.job: Iterator[Fact] | None = None  # the rest of an op that is too long for one turn
+        self.verdict: tuple[Wait, ConnectOptions] | None = None  # what it leads to
+        self.verified: bytes | None = None  # the hash that the password of the login was compared with
+        self.reloads = 0  # of those of the server, the last by which it was judged
+        self.job: Iterator[Fact | None] | None = None  # the rest of an op that is too long for one turn
         self.waiting_turn = False  # parsed in a later turn: output was spent
         self.stalled = False  # a receiver is far behind: reading is paused for a moment
         self.paused = False  # the shell was told not to read
@@ -99,6 +108,7 @@ class Session:
         self.traced = 0  # bytes of the outbox that the trace has shown
         self.gone = False  # the transport is closed
         self.tls: TlsEstablished | None = None  # None: plain
+        self.tls_options: TlsOptions | None = None  # of the instant when it was accepted
 
     @property
     def halted(self) -> bool:

@@ -39,7 +39,7 @@ def trace_outputs(context: Context, sessions: Mapping[ConnectionId, Session]) ->
     """Show what was appended to outboxes since the last time."""
     for outbox in context.state.plane.ready:
         session = sessions.get(outbox.cid)
-        if session is not None:
+        if session is not None and session.connection.source.stepping:
             _trace_output(context, session)
 
 

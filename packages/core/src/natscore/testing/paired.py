@@ -19,11 +19,12 @@ from __future__ import annotations
 import weakref
 from typing import TYPE_CHECKING, TypeVar
 
+from natscore.account.permissions import RESPONSES_MAX
 from natscore.entropy import Xorshift64
 from natscore.plan import Group, Plan, Renamed
 from natscore.plane import Stop
+from natscore.testing.found import PairedFound
 from natscore.testing.pairs import (
-    PairedFound,
     PairedNode,
     PairedOutbox,
     PairedShadow,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from natscore.account.mappings import Mapper
+    from natscore.account.permissions import ResponsePermission
     from natscore.events import ConnectionId
     from natscore.plane import (
         DataPlane,
@@ -131,12 +133,18 @@ class PairedDataPlane:
             self._second.source(cid, outbox.second, table.second, max_control_line, max_payload),
         )
 
-    def bind(self, source: Source, table: SubjectTable) -> None:
+    def bind(
+        self,
+        source: Source,
+        table: SubjectTable,
+        responses: ResponsePermission | None = None,
+        responses_max: int = RESPONSES_MAX,
+    ) -> None:
         """From now on, look subjects up in `table`."""
         assert isinstance(source, PairedSource)
         assert isinstance(table, PairedTable)
-        self._first.bind(source.first, table.first)
-        self._second.bind(source.second, table.second)
+        self._first.bind(source.first, table.first, responses, responses_max)
+        self._second.bind(source.second, table.second, responses, responses_max)
 
     def sublist(self) -> PairedSublist:
         """The subscriptions of a new account."""
@@ -203,10 +211,10 @@ class PairedDataPlane:
             table.second, tuple(node.second for node in own), _half(plan, _second_of), subject
         )
 
-    def begin_turn(self, output_max: int) -> None:
+    def begin_turn(self, output_max: int, now_ns: int = 0) -> None:
         """Allow `output_max` bytes of output."""
-        self._first.begin_turn(output_max)
-        self._second.begin_turn(output_max)
+        self._first.begin_turn(output_max, now_ns)
+        self._second.begin_turn(output_max, now_ns)
 
     def spend(self, cost: int) -> bool:
         """Count work of the control plane."""
@@ -234,6 +242,38 @@ class PairedDataPlane:
             "go_on",
             lambda: self._first.go_on(source.first),
             lambda: self._second.go_on(source.second),
+        )
+
+    def post(
+        self,
+        source: Source,
+        table: SubjectTable,
+        subject: bytes,
+        reply: bytes,
+        headers: bytes,
+        payload: bytes,
+    ) -> Stop:
+        """Publish in both what a message of `source` led to, and compare what came of it."""
+        assert isinstance(source, PairedSource)
+        assert isinstance(table, PairedTable)
+        stop = self._step(
+            source,
+            "post",
+            lambda: self._first.post(source.first, table.first, subject, reply, headers, payload),
+            lambda: self._second.post(source.second, table.second, subject, reply, headers, payload),
+        )
+        if stop is Stop.MISS:
+            source.missed = self._pair_nodes(source.first.missed, source.second.missed)
+        return stop
+
+    def tell_no_responders(self, source: Source, subject: bytes, reply: bytes) -> None:
+        """Answer a request that nobody got, in both."""
+        assert isinstance(source, PairedSource)
+        self._step(
+            source,
+            "tell_no_responders",
+            lambda: self._first.tell_no_responders(source.first, subject, reply),
+            lambda: self._second.tell_no_responders(source.second, subject, reply),
         )
 
     def check(self) -> None:
@@ -338,6 +378,8 @@ def _half(plan: Plan[Subscription], side: Callable[[PairedSubscription], Subscri
         own(plan.local),
         tuple(Group(group.queue, own(group.members), group.names) for group in plan.groups),
         renamed=tuple(Renamed(row.subject, own(row.receivers)) for row in plan.renamed),
+        asks=plan.asks,
+        inland=None if plan.inland is None else _half(plan.inland, side),
     )
 
 

@@ -6,16 +6,19 @@ to both; what it reads is the first's, after a comparison with the second's.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from natscore.testing.agreement import PlanesDisagree, ReadAlike, WrittenAlike, agree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from natscore.account.mappings import Mapper
     from natscore.errors import Violation
     from natscore.events import ConnectionId
     from natscore.plane import (
+        Asked,
         Filter,
-        Found,
         Node,
         Outbox,
         Source,
@@ -23,9 +26,9 @@ if TYPE_CHECKING:
         Sublist,
         Subscription,
     )
+    from natscore.responses import Responses
 
 __all__ = [
-    "PairedFound",
     "PairedNode",
     "PairedOutbox",
     "PairedShadow",
@@ -37,69 +40,12 @@ __all__ = [
     "agree",
 ]
 
-_LOOKS_MAX: Final = 64  # subscriptions of one outbox that are compared at once
+_PEEKED: Final = 80  # unparsed bytes that are compared
 
-_SHOWN_MAX: Final = 80  # bytes shown on either side of the first difference
+_LOOKS_MAX: Final = 64  # subscriptions of one outbox that are compared at once
 
 T = TypeVar("T")
 U = TypeVar("U")
-
-
-class PlanesDisagree(BaseException):
-    """Two data planes came to different ends; the text shows both.
-
-    It is no Exception, because the server takes an Exception for the failure of
-    one connection, closes that, and goes on. Nothing may go on from here.
-    `natscore.testing.World` raises it anew as InvariantBroken, with its seed.
-    """
-
-    def __init__(self, what: str, first: object, second: object) -> None:
-        if isinstance(first, bytes) and isinstance(second, bytes):
-            what, first, second = _narrowed(what, first, second)
-        super().__init__(f"{what}:\n  first:  {first!r}\n  second: {second!r}")
-
-
-def _narrowed(what: str, first: bytes, second: bytes) -> tuple[str, bytes, bytes]:
-    """The surroundings of the first byte that differs."""
-    equal = min(len(first), len(second))
-    at = next((n for n in range(equal) if first[n] != second[n]), equal)
-    part = slice(max(0, at - _SHOWN_MAX), at + _SHOWN_MAX)
-    lengths = f"{len(first)} and {len(second)} bytes that differ from byte {at} on"
-    return f"{what}, {lengths}, from byte {part.start}", first[part], second[part]
-
-
-def agree(owner: object, what: str, first: T, second: T) -> T:
-    """What both say; raises PlanesDisagree if they say different things."""
-    if first != second:
-        raise PlanesDisagree(f"{owner}: {what}", first, second)
-    return first
-
-
-class _Pair(Protocol):
-    @property
-    def first(self) -> object: ...
-    @property
-    def second(self) -> object: ...
-
-
-class _Read(Generic[T]):
-    """An attribute of both cells, which is compared when it is read."""
-
-    def __set_name__(self, owner: type[object], name: str) -> None:
-        self._name = name
-
-    def __get__(self, pair: _Pair, kind: type[object] | None = None) -> T:
-        first: T = getattr(pair.first, self._name)
-        second: T = getattr(pair.second, self._name)
-        return agree(pair, self._name, first, second)
-
-
-class _Written(_Read[T]):
-    """... and which the control plane writes."""
-
-    def __set__(self, pair: _Pair, value: T) -> None:
-        setattr(pair.first, self._name, value)
-        setattr(pair.second, self._name, value)
 
 
 class PairedOutbox:
@@ -111,23 +57,27 @@ class PairedOutbox:
         self.first = first
         self.second = second
         self.cid: ConnectionId = agree("outbox", "cid", first.cid, second.cid)
-        # those in a sublist, by the first of each pair
-        self.subscriptions: dict[Subscription, PairedSubscription] = {}
+        self.subscriptions: dict[Subscription, PairedSubscription] = {}  # those in a sublist, by the first
         self._compared = first.appended  # of the bytes ever appended, so many were compared
         self._looked = 0  # of the subscriptions, where to go on comparing
 
-    open = _Written[bool]()
-    accepts = _Written[bool]()
-    ready = _Written[bool]()
-    blocked = _Written[bool]()
-    headers = _Written[bool]()
-    size = _Read[int]()
-    appended = _Read[int]()
-    messages = _Read[int]()
-    volume = _Read[int]()
+    open = WrittenAlike[bool]()
+    accepts = WrittenAlike[bool]()
+    ready = WrittenAlike[bool]()
+    blocked = WrittenAlike[bool]()
+    headers = WrittenAlike[bool]()
+    size = ReadAlike[int]()
+    appended = ReadAlike[int]()
+    messages = ReadAlike[int]()
+    volume = ReadAlike[int]()
 
     def __str__(self) -> str:
         return f"outbox of connection {self.cid}"
+
+    @property
+    def responses(self) -> Responses | None:
+        """Where the first may answer what it gets; the second may there too."""
+        return agree(self, "responses", self.first.responses, self.second.responses)
 
     def write(self, data: bytes) -> None:
         """Append to both."""
@@ -182,6 +132,7 @@ class PairedOutbox:
         if counters != others:
             self._compare_new_bytes()
         agree(self, "appended, size, messages, volume, ready", counters, others)
+        agree(self, "how many may be answered", _awaited(first), _awaited(second))
         if first.appended != self._compared:
             self._compare_new_bytes()
             self._compared = first.appended
@@ -195,6 +146,7 @@ class PairedOutbox:
             (self.first.open, self.first.accepts, self.first.blocked, self.first.headers),
             (self.second.open, self.second.accepts, self.second.blocked, self.second.headers),
         )  # fmt: skip
+        agree(self, "responses", self.first.responses, self.second.responses)
         self.tail_blocks(self.first.size)
         self._compare_subscriptions(len(self.subscriptions))
 
@@ -212,6 +164,10 @@ class PairedOutbox:
             subscriptions[self._looked].compare()
 
 
+def _awaited(outbox: Outbox) -> tuple[int, int, int] | None:
+    return outbox.responses.summary if outbox.responses is not None else None
+
+
 class PairedSubscription:
     """Two subscriptions with one sid."""
 
@@ -225,10 +181,10 @@ class PairedSubscription:
         self.subject = agree(outbox, "subject of a subscription", first.subject, second.subject)
         self.queue = agree(outbox, "queue of a subscription", first.queue, second.queue)
 
-    max = _Written[int]()
-    filter: _Written[Filter | None] = _Written()
-    delivered = _Read[int]()
-    live = _Read[bool]()
+    max = WrittenAlike[int]()
+    filter: WrittenAlike[Filter | None] = WrittenAlike()
+    delivered = ReadAlike[int]()
+    live = ReadAlike[bool]()
 
     def __str__(self) -> str:
         return f"subscription {self.sid!r} of connection {self.outbox.cid}"
@@ -306,8 +262,8 @@ class PairedSublist:
         self.second = second
         self._nodes = nodes
 
-    count = _Read[int]()
-    steps = _Read[int]()
+    count = ReadAlike[int]()
+    steps = ReadAlike[int]()
 
     def __str__(self) -> str:
         return "sublist"
@@ -337,6 +293,12 @@ class PairedSublist:
         del subscription.outbox.subscriptions[subscription.first]
         subscription.compare()
 
+    def restrict(self, subscription: Subscription, rule: Filter | None) -> None:
+        """Give a member of both another filter."""
+        assert isinstance(subscription, PairedSubscription)
+        self.first.restrict(subscription.first, rule)
+        self.second.restrict(subscription.second, rule)
+
     def match(self, subject: bytes) -> Sequence[PairedNode]:
         """The nodes whose subscriptions get a message published to `subject`."""
         return self._nodes(self.first.match(subject), self.second.match(subject))
@@ -354,6 +316,11 @@ class PairedTable:
     def __len__(self) -> int:
         return agree("table", "lines", len(self.first), len(self.second))
 
+    def remap(self, mapper: Mapper | None) -> None:
+        """From now on, map by `mapper`."""
+        self.first.remap(mapper)
+        self.second.remap(mapper)
+
 
 class PairedSource:
     """Two sources of one connection. `missed` is set by the plane that ran them."""
@@ -367,21 +334,25 @@ class PairedSource:
         self.cid: ConnectionId = agree("source", "cid", first.cid, second.cid)
         self._missed: tuple[PairedNode, ...] = ()
 
-    awaiting_connect = _Written[bool]()
-    first_ping_due = _Written[bool]()
-    verbose = _Written[bool]()
-    pedantic = _Written[bool]()
-    echo = _Written[bool]()
-    headers = _Written[bool]()
-    no_responders = _Written[bool]()
-    stepping = _Written[bool]()
-    have = _Read[int]()
-    has_work = _Read[bool]()
-    stepped = _Read[bytes]()
-    missed_subject = _Read[bytes]()
-    pings = _Read[int]()
-    messages = _Read[int]()
-    volume = _Read[int]()
+    max_control_line = WrittenAlike[int]()
+    max_payload = WrittenAlike[int]()
+    awaiting_connect = WrittenAlike[bool]()
+    first_ping_due = WrittenAlike[bool]()
+    verbose = WrittenAlike[bool]()
+    pedantic = WrittenAlike[bool]()
+    echo = WrittenAlike[bool]()
+    headers = WrittenAlike[bool]()
+    no_responders = WrittenAlike[bool]()
+    stepping = WrittenAlike[bool]()
+    asked: WrittenAlike[Asked | None] = WrittenAlike()
+    delivered = ReadAlike[bool]()
+    have = ReadAlike[int]()
+    has_work = ReadAlike[bool]()
+    stepped = ReadAlike[bytes]()
+    missed_subject = ReadAlike[bytes]()
+    pings = ReadAlike[int]()
+    messages = ReadAlike[int]()
+    volume = ReadAlike[int]()
 
     def __str__(self) -> str:
         return f"source of connection {self.cid}"
@@ -449,52 +420,17 @@ class PairedSource:
 
 _RUN_CHANGES: Final = (
     "have", "pings", "messages", "volume", "stepped", "first_ping_due", "ops", "violation",
-    "a fan-out that is unfinished", "unparsed bytes",
+    "a fan-out that is unfinished", "unparsed bytes", "asked", "delivered",
 )  # fmt: skip
 
 
 def _seen(source: Source) -> tuple[object, ...]:
     return (
         source.have, source.pings, source.messages, source.volume, source.stepped, source.first_ping_due,
-        source.ops, _told(source.violation), source.unfinished is not None, source.peek(_SHOWN_MAX),
+        source.ops, _told(source.violation), source.unfinished is not None, source.peek(_PEEKED),
+        source.asked, source.delivered,
     )  # fmt: skip
 
 
 def _told(violation: Violation | None) -> tuple[object, ...] | None:
     return None if violation is None else (violation.wire_text, violation.reason)
-
-
-class PairedFound(Generic[T, U]):
-    """Two lists of what was found, as one of pairs."""
-
-    __slots__ = ("_key", "_name", "_pair", "first", "second")
-
-    def __init__(
-        self,
-        name: str,
-        first: Found[T],
-        second: Found[T],
-        key: Callable[[T], object],
-        pair: Callable[[T, T], U],
-    ) -> None:
-        self.first = first
-        self.second = second
-        self._name = name
-        self._key = key
-        self._pair = pair
-
-    def __str__(self) -> str:
-        return self._name
-
-    def __iter__(self) -> Iterator[U]:
-        first, second = list(self.first), list(self.second)
-        agree(self, "in order", [*map(self._key, first)], [*map(self._key, second)])
-        return map(self._pair, first, second)
-
-    def __len__(self) -> int:
-        return agree(self, "how many", len(self.first), len(self.second))
-
-    def clear(self) -> None:
-        """Forget both."""
-        self.first.clear()
-        self.second.clear()

@@ -17,6 +17,7 @@ from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from natscore.authentication import authenticator_for
 from natscore.dataplane import PureDataPlane
 from natscore.effects import (
     Close,
@@ -25,6 +26,7 @@ from natscore.effects import (
     Note,
     PauseReading,
     ResumeReading,
+    ShutDown,
     StartTls,
     VerifyPassword,
 )
@@ -39,7 +41,9 @@ from natscore.events import (
     DeadlineReached,
     DialFailed,
     Instant,
+    LameDuckRequested,
     ListenerOpened,
+    OptionsReloaded,
     PasswordVerified,
     PeerClosing,
     ServerStarted,
@@ -53,6 +57,7 @@ from natscore.events import (
 from natscore.identity import server_id
 from natscore.journal import Recorder
 from natscore.options import Options
+from natscore.plane import HELD_MAX
 from natscore.server import Server
 from natscore.state import State
 from natscore.testing.client import ScriptedClient
@@ -89,6 +94,7 @@ class World:
         data_plane: makes the data plane of each server.
         cuts: cut what clients send at random places.
         lending: lend what clients send, in one memory that is overwritten when each event was handled.
+        holding: let outboxes wait now and then while several reads are handled, as a shell may.
         recording: keep the facts and a journal of each server, and check them.
     """
 
@@ -99,15 +105,18 @@ class World:
         data_plane: Callable[[Xorshift64], DataPlane] = PureDataPlane,
         cuts: bool = False,
         lending: bool = False,
+        holding: bool = True,
         recording: bool = True,
     ) -> None:
         self.seed = seed
         self.data_plane = data_plane
         self.cuts = cuts
         self.lending = lending
+        self.holding = holding
         self.recording = recording
         self.draws = Xorshift64(seed + 1)
         self.entropy = Entropy(seed + 2)
+        self.held_draws = Xorshift64(seed + 3)
         self.now_ns = 0
         self.servers: list[SimulatedServer] = []
         self._timers: list[tuple[int, int, Callable[[], None]]] = []
@@ -118,9 +127,15 @@ class World:
         """The instant on both clocks."""
         return Instant(self.now_ns, _EPOCH_NS + self.now_ns)
 
-    def server(self, *, authenticator: Authenticator | None = None, **options: Any) -> SimulatedServer:
+    def server(
+        self,
+        *,
+        authenticator: Authenticator | None = None,
+        authenticators: Callable[[Options], Authenticator] = authenticator_for,
+        **options: Any,
+    ) -> SimulatedServer:
         """Start a server with these options."""
-        server = SimulatedServer(self, Options(**options), authenticator)
+        server = SimulatedServer(self, Options(**options), authenticator, authenticators)
         self.servers.append(server)
         return server
 
@@ -156,12 +171,20 @@ class World:
 class SimulatedServer:
     """A server and its shell in a world."""
 
-    def __init__(self, world: World, options: Options, authenticator: Authenticator | None) -> None:
+    def __init__(
+        self,
+        world: World,
+        options: Options,
+        authenticator: Authenticator | None,
+        authenticators: Callable[[Options], Authenticator],
+    ) -> None:
         self.world = world
+        self._first_options = options
         self.facts: list[Fact] = []
         self.notes: list[Note] = []
         self.clients: dict[ConnectionId, ScriptedClient] = {}
         self.paused: set[ConnectionId] = set()
+        self.is_over = False  # the server asked to be shut down, and was
         self.events = 0
         self.effects = 0
         self.on_event: Callable[[Event, list[Effect]], None] | None = None
@@ -170,12 +193,14 @@ class SimulatedServer:
         self._turns: deque[Event] = deque()
         self._busy = False
         self._unread: dict[ConnectionId, deque[bytes]] = {}
+        self._held: dict[ConnectionId, None] = {}  # whose outboxes have not been offered
         self._next_cid = 4
         self._memory = bytearray(_OVERWRITTEN)
         self.server = Server(
             options,
             data_plane=world.data_plane,
             authenticator=authenticator,
+            authenticators=authenticators,
             facts=self.facts.append if world.recording else None,
         )
         self.journal = io.BytesIO()
@@ -265,9 +290,17 @@ class SimulatedServer:
             else TlsEstablished(at=at, cid=cid, version="1.3", cipher="TLS_AES_128_GCM_SHA256", peer=peer)
         )
 
+    def reload(self, **options: Any) -> None:
+        """Replace some of the options. Raises UsageError for what cannot be."""
+        self.feed(OptionsReloaded(at=self.world.at, options=replace(self.server.options, **options)))
+
     def shutdown(self) -> None:
         """Ask the server to end."""
         self.feed(ShutdownRequested(at=self.world.at))
+
+    def enter_lame_duck_mode(self) -> None:
+        """Ask the server to part from its clients; `is_over` is true when it has."""
+        self.feed(LameDuckRequested(at=self.world.at))
 
     def feed(self, event: Event) -> None:
         """Let one event happen, and everything that follows from it."""
@@ -283,7 +316,7 @@ class SimulatedServer:
             except PlanesDisagree as difference:
                 raise self._broken(f"two data planes disagree: {difference}") from difference
         if self.world.recording:
-            fresh = State(self.server.options, self.world.data_plane(Xorshift64(1)))
+            fresh = State(self._first_options, self.world.data_plane(Xorshift64(1)))
             for fact in self.facts:
                 fresh.fold(fact)
             self._require(fresh.summary() == state.summary(), "facts folded afresh give another state")
@@ -294,7 +327,7 @@ class SimulatedServer:
         held = sum(
             len(c.subscriptions) + sum(map(len, c.shadows.values())) for c in state.connections.values()
         )
-        counted = sum(a.sublist.count for a in state.accounts.values())
+        counted = sum(a.subscriptions for a in state.accounts.values())
         self._require(held == counted, "connections and sublists disagree about subscriptions")
         self._require(self.server.is_quiet, "a turn was asked for and never granted")
 
@@ -316,6 +349,9 @@ class SimulatedServer:
             self._busy = False
 
     def _next_event(self) -> Event | None:
+        if self._held and (self._queue or not self._reads_follow() or self.world.held_draws.pick(4) == 0):
+            held, self._held = self._held, {}
+            self._offer_all(held)
         if self._queue:
             return self._queue.popleft()
         for cid, reads in self._unread.items():
@@ -338,17 +374,34 @@ class SimulatedServer:
         self.effects += len(effects)
         if self.on_event is not None:
             self.on_event(event, effects)
-        refused: list[Event] = []
-        for outbox in self._shell.ready:
-            client = self.clients.get(outbox.cid)
-            if client is None or outbox.blocked:
-                continue
-            self._offer(client)
-            if outbox.size:
-                refused.append(WriteBlocked(at=at, cid=outbox.cid, refused=outbox.size))
-        self._queue.extendleft(reversed(refused))
+        ready = self._shell.ready
+        if (
+            self.world.holding
+            and not effects
+            and isinstance(event, BytesReceived)
+            and all(outbox.size <= HELD_MAX for outbox in ready)
+        ):
+            self._held.update((outbox.cid, None) for outbox in ready)
+            return
+        held, self._held = self._held, {}
+        self._offer_all(held | dict.fromkeys(outbox.cid for outbox in ready))
         for effect in effects:
             self._perform(effect)
+
+    def _offer_all(self, cids: dict[ConnectionId, None]) -> None:
+        """Write outboxes, and tell of what the kernel refused before anything else happens."""
+        refused: list[Event] = []
+        for cid in cids:
+            client, connection = self.clients.get(cid), self.state.connections.get(cid)
+            if client is None or connection is None or connection.outbox.blocked:
+                continue
+            self._offer(client)
+            if size := connection.outbox.size:
+                refused.append(WriteBlocked(at=self.world.at, cid=cid, refused=size))
+        self._queue.extendleft(reversed(refused))
+
+    def _reads_follow(self) -> bool:
+        return any(reads and cid not in self.paused for cid, reads in self._unread.items())
 
     def _lent(self, event: Event) -> Event:
         if not self.world.lending or not isinstance(event, BytesReceived):
@@ -398,6 +451,9 @@ class SimulatedServer:
                     matches=self.verify(effect.password, effect.hashed),
                 )
             )
+        elif isinstance(effect, ShutDown):
+            self.is_over = True
+            self._queue.append(ShutdownRequested(at=at))
         elif isinstance(effect, StartTls):
             client = self.clients[effect.cid]
             client.handshake = effect.received

@@ -42,6 +42,7 @@ class ServerInfo:
     tls_required: bool = False
     tls_verify: bool = False  # a client will be asked for its certificate
     tls_available: bool = False  # there is TLS, but it is not required
+    lame_duck: bool = False  # the server is going away
     head: bytes = field(init=False, repr=False, compare=False)  # INFO up to what differs by client
     tail: bytes = field(init=False, repr=False, compare=False)  # and behind that
 
@@ -110,6 +111,8 @@ def encode_info(
         document["client_ip"] = client_ip
     if nonce:
         document["nonce"] = nonce
+    if info.lame_duck:
+        document["ldm"] = True
     if account is not None:
         document["connect_info"] = True
         document["remote_account"] = account

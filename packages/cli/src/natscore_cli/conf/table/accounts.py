@@ -9,7 +9,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from natscore_cli.conf.options import Block, Setting, array_of, block_of, read_block
+from natscore.account.mappings import Mapping, mapping_of
+from natscore.errors import ConfigError
+from natscore_cli.conf.options import Block, array_of, block_of, read_block
 from natscore_cli.conf.table.keys import ACCOUNT, CURVE, is_public_key
 from natscore_cli.conf.table.permissions import (
     PERMISSIONS,
@@ -18,7 +20,7 @@ from natscore_cli.conf.table.permissions import (
     USERS,
     refuse_doubled,
 )
-from natscore_cli.conf.table.rows import inner
+from natscore_cli.conf.table.rows import DECLINED, inner, inner_declined, inner_later
 from natscore_cli.conf.values import (
     ANYTHING,
     BOOLEAN,
@@ -105,9 +107,9 @@ AUTHORIZATION: Final = Block(
             "default_permissions default_permission permissions", PERMISSIONS_TYPE, "everything",
             "of users without permissions of their own", block=PERMISSIONS,
         ),
-        inner("auth_callout auth_hook", block_of(_CALLOUT), "-", "a service that decides", block=_CALLOUT,
-              sample=f"{{ issuer: {_KEY}, auth_users: [a] }}"),
-        inner("proxy_required", BOOLEAN, "false", "only through a trusted proxy"),
+        inner_later("auth_callout auth_hook", block_of(_CALLOUT), "-", "a service that decides",
+                    block=_CALLOUT, sample=f"{{ issuer: {_KEY}, auth_users: [a] }}"),
+        inner_declined("proxy_required", BOOLEAN, "false", "only through a trusted proxy", DECLINED),
     ),
     check=check_authorization,
 )  # fmt: skip
@@ -235,7 +237,7 @@ _EXPORT: Final = Block(
             "longest time for the answer",
         ),
         inner("latency", _subject_or(_LATENCY), "-", "samples of latency", block=_LATENCY),
-        inner("allow_trace", BOOLEAN, "false", "traces may go on into this account"),
+        inner_declined("allow_trace", BOOLEAN, "false", "traces may go on into this account", DECLINED),
     ),
     check=_check_export,
 )
@@ -275,7 +277,7 @@ _IMPORT: Final = Block(
             "-",
             "a stream; this or `service`",
             block=_SOURCE,
-            sample="{ account: A, subject: a }",
+            sample="{ account: A, subject: a } } ], exports: [ { stream: a",
         ),
         inner(
             "service",
@@ -283,12 +285,12 @@ _IMPORT: Final = Block(
             "-",
             "a service; this or `stream`",
             block=_SOURCE,
-            sample="{ account: A, subject: a }",
+            sample="{ account: A, subject: a } } ], exports: [ { service: a",
         ),
         inner("to", SUBJECT, "as it is exported", "subject that it has here"),
         inner("prefix", TEXT, "-", "tokens in front of the subject of a stream"),
         inner("share", BOOLEAN, "false", "tell a service who asks"),
-        inner("allow_trace", BOOLEAN, "false", "traces may go on along a stream"),
+        inner_declined("allow_trace", BOOLEAN, "false", "traces may go on along a stream", DECLINED),
     ),
     check=_check_import,
 )
@@ -340,21 +342,35 @@ MAPPING_BLOCK: Final = Block(
 )
 
 
-def _read_mappings(node: Node, key: str, findings: Findings) -> dict[str, object]:
+def _read_mappings(node: Node, key: str, findings: Findings) -> dict[str, Mapping]:
     if not isinstance(node.value, dict):
         raise Invalid(f"Expected mappings to be a map, got {type_name(node.value)}")
-    mappings: dict[str, object] = {}
+    mappings: dict[str, Mapping] = {}
     for subject, destination in node.value.items():
         if not is_subject(subject):
             findings.error(destination.place, f'Subject "{subject}" is not a valid subject')
-            continue
-        if isinstance(destination.value, str):
-            mappings[subject] = destination.value
-        elif isinstance(destination.value, dict | list):
-            mappings[subject] = _DESTINATIONS.read(destination, subject, findings)
-        else:
+        elif not isinstance(destination.value, str | dict | list):
             findings.error(destination.place, "Expected an entry for the mapping destination")
+        else:
+            wrong_before = len(findings.errors)
+            value = destination.value
+            to = value if isinstance(value, str) else _destinations(destination, subject, findings)
+            if len(findings.errors) > wrong_before:
+                continue
+            try:
+                mappings[subject] = mapping_of(subject, to)
+            except ConfigError as error:
+                findings.error(destination.place, str(error))
     return mappings
+
+
+def _destinations(node: Node, subject: str, findings: Findings) -> list[dict[str, object]]:
+    """The tables of a mapping, by the names of the reference."""
+    tables = _DESTINATIONS.read(node, subject, findings)
+    return [
+        {name: setting.value for name, setting in table.items()}
+        for table in (tables if isinstance(tables, list) else [])
+    ]
 
 
 _DESTINATIONS: Final = array_of(
@@ -382,8 +398,9 @@ ACCOUNT_BLOCK: Final = Block(
             not_map="Import Items should be a map with type entry, got {type}",
         ), "-", "what it takes from other accounts", block=_IMPORT),
         inner("mappings maps", MAPPINGS, "-", "subjects that become others", block=None),
-        inner("limits", block_of(_LIMITS), "no limit", "what it may use", block=_LIMITS),
-        inner("msg_trace trace_dest", _subject_or(_TRACE), "-", "traces of messages", block=_TRACE),
+        inner_later("limits", block_of(_LIMITS), "no limit", "what it may use", block=_LIMITS),
+        inner_declined("msg_trace trace_dest", _subject_or(_TRACE), "-", "traces of messages", DECLINED,
+                       block=_TRACE),
         inner("jetstream", ANYTHING, "-", "JetStream, which is not supported"),
     ),
 )  # fmt: skip
@@ -417,28 +434,7 @@ def _read_accounts(node: Node, key: str, findings: Findings) -> dict[str, Settin
     seen: set[tuple[str, str]] = set()
     for settings in accounts.values():
         refuse_doubled(settings.get("users"), seen, findings)
-        _check_named(settings, accounts, node.place, findings)
     return accounts
 
 
 ACCOUNTS: Final = Type("map of accounts, or array of names", _read_accounts, "{ A: {} }", '{ "$G": {} }')
-
-
-def _check_named(settings: Settings, accounts: dict[str, Settings], place: Place, findings: Findings) -> None:
-    """The accounts that exports and imports name are there."""
-    for item in _members(settings.get("exports")):
-        kind = "service" if "service" in item else "stream"
-        names = item["accounts"].value if "accounts" in item else []
-        for name in names if isinstance(names, list) else []:
-            if name not in accounts and name not in ("$G", "$SYS"):
-                findings.error(place, f'"{name}" account not defined for {kind} export')
-    for item in _members(settings.get("imports")):
-        for kind in ("stream", "service"):
-            source = item[kind].value if kind in item else {}
-            named = source.get("account") if isinstance(source, dict) else None
-            if named is not None and named.value not in accounts and named.value not in ("$G", "$SYS"):
-                findings.error(place, f'"{named.value}" account not defined for {kind} import')
-
-
-def _members(setting: Setting | None) -> list[Settings]:
-    return setting.value if setting is not None and isinstance(setting.value, list) else []

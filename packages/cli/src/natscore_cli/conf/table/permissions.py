@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Final
 
 from natscore_cli.conf.options import Block, Setting, array_of, block_of, read_block
 from natscore_cli.conf.table.keys import USER, is_public_key
-from natscore_cli.conf.table.rows import inner
+from natscore_cli.conf.table.rows import DECLINED, inner, inner_declined
 from natscore_cli.conf.values import (
     BOOLEAN,
     INTEGER,
+    PLAIN_SUBJECTS,
     SUBJECTS,
     TEXT,
     Invalid,
     Type,
     nanoseconds,
-    read_subjects,
     read_texts,
 )
 
@@ -26,20 +26,29 @@ if TYPE_CHECKING:
 
 __all__ = ["PERMISSIONS", "PERMISSIONS_TYPE", "USERS", "USER_BLOCK", "refuse_doubled"]
 
-_SIDE: Final = Block(
-    "subjects",
-    (
-        inner("allow", SUBJECTS, "everything", "what is allowed"),
-        inner("deny", SUBJECTS, "nothing", "what is not, though it is allowed"),
-    ),
-    unknown="Unknown field name \"{}\" parsing subject permissions, only 'allow' or 'deny' are permitted",
-)
+
+def _side(subjects: Type) -> Block:
+    return Block(
+        "subjects",
+        (
+            inner("allow", subjects, "everything", "what is allowed"),
+            inner("deny", subjects, "nothing", "what is not, though it is allowed"),
+        ),
+        unknown="Unknown field name \"{}\" parsing subject permissions, only 'allow' or 'deny' are permitted",
+    )
 
 
-def _read_side(node: Node, key: str, findings: Findings) -> object:
-    if isinstance(node.value, dict):
-        return read_block(node.value, node.place, _SIDE, findings)
-    return read_subjects(node, key, findings)
+_PUBLISH: Final = _side(PLAIN_SUBJECTS)
+_SUBSCRIBE: Final = _side(SUBJECTS)
+
+
+def _subjects_or(block: Block, subjects: Type) -> Type:
+    def read(node: Node, key: str, findings: Findings) -> object:
+        if isinstance(node.value, dict):
+            return read_block(node.value, node.place, block, findings)
+        return subjects.read(node, key, findings)
+
+    return Type("subjects, or block (subjects)", read, "{ allow: a, deny: [b, c] }", subjects.counterexample)
 
 
 def _read_expires(node: Node, key: str, findings: Findings) -> int:
@@ -73,13 +82,13 @@ def _read_responses(node: Node, key: str, findings: Findings) -> object:
     raise Invalid("error parsing response permissions, expected a boolean or a map")
 
 
-_SUBJECTS: Final = Type("subjects, or block (subjects)", _read_side, "{ allow: a, deny: [b, c] }", '"a..b"')
-
 PERMISSIONS: Final = Block(
     "permissions",
     (
-        inner("publish pub import", _SUBJECTS, "everything", "where to publish", block=_SIDE),
-        inner("subscribe sub export", _SUBJECTS, "everything", "what to subscribe to", block=_SIDE),
+        inner("publish pub import", _subjects_or(_PUBLISH, PLAIN_SUBJECTS), "everything", "where to publish",
+              block=_PUBLISH),
+        inner("subscribe sub export", _subjects_or(_SUBSCRIBE, SUBJECTS), "everything",
+              "what to subscribe to", block=_SUBSCRIBE),
         inner(
             "allow_responses publish_allow_responses",
             Type("boolean or block (allow_responses)", _read_responses, "true", "5"),
@@ -90,7 +99,7 @@ PERMISSIONS: Final = Block(
     ),
     unknown='Unknown field "{}" parsing permissions',
     mistyped="Expected permissions to be a map/struct, got {}",
-)
+)  # fmt: skip
 PERMISSIONS_TYPE: Final = block_of(PERMISSIONS)
 
 _CONNECTION_TYPES: Final = (
@@ -136,7 +145,7 @@ USER_BLOCK: Final = Block(
             "all",
             f"kinds of connections: {' '.join(_CONNECTION_TYPES)}",
         ),
-        inner("proxy_required", BOOLEAN, "false", "only through a trusted proxy"),
+        inner_declined("proxy_required", BOOLEAN, "false", "only through a trusted proxy", DECLINED),
     ),
     check=_check_user,
 )  # fmt: skip

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from natscore_cli.conf.options import Block, array_of, block_of, read_block
-from natscore_cli.conf.table.rows import inner
+from natscore_cli.conf.table.rows import DECLINED, inner, inner_declined
 from natscore_cli.conf.values import (
     BOOLEAN,
     INTEGER,
@@ -232,9 +232,9 @@ _ROWS: Final = (
         "the handshake comes before INFO",
     ),
     inner("certs certificates", array_of(_PAIR), "-", "several certificates", block=_PAIR),
-    inner(
+    inner_declined(
         "ocsp_peer", Type("boolean or block (ocsp_peer)", _read_peer, "false", "5"), "off",
-        "revocation of the certificates of peers", block=_OCSP_PEER,
+        "revocation of the certificates of peers", DECLINED, block=_OCSP_PEER,
     ),
     *(inner(name, _WINDOWS, "-", "certificate store of Windows") for name in _WINDOWS_ONLY),
 )  # fmt: skip

@@ -19,7 +19,7 @@ from natscore_cli.conf.table.clients import (
 from natscore_cli.conf.table.keys import SERVER, is_public_key
 from natscore_cli.conf.table.links import CLUSTER, GATEWAY, LEAFNODES, WRITE_TIMEOUT
 from natscore_cli.conf.table.permissions import refuse_doubled
-from natscore_cli.conf.table.rows import ignored, inner, later, obeyed, unsupported
+from natscore_cli.conf.table.rows import DECLINED, declined, ignored, inner, later, obeyed, unsupported
 from natscore_cli.conf.table.tls import OCSP, OCSP_CACHE, TLS
 from natscore_cli.conf.values import (
     ANYTHING,
@@ -56,7 +56,6 @@ _TOKENS_MAX: Final = 255
 _LAME_DUCK_MIN_NS: Final = 30 * 10**9
 
 _MONITORING: Final = "monitoring is not built yet"
-_LAME_DUCK: Final = "lame duck mode is not built yet"
 _LINKS: Final = "connections between servers are not built yet"
 _JETSTREAM: Final = "JetStream is not supported"
 
@@ -107,7 +106,7 @@ def _read_system_account(node: Node, key: str, findings: Findings) -> str:
 
 def _read_remote_syslog(node: Node, key: str, findings: Findings) -> str:
     text = read_text(node, key, findings)
-    if text and not text.startswith(("udp://", "tcp://", "unix://", "unixgram://")):
+    if text and not text.startswith(("udp://", "tcp://", "unix://")):
         raise Invalid(f'error parsing {key}: "{text}" does not begin with udp://, tcp:// or unix://')
     return text
 
@@ -164,7 +163,8 @@ _NETWORK: Final = (
         "disable_sublist_cache no_sublist_cache", BOOLEAN, "false", _NO, "do not keep results of matching",
         "this server has no such cache",
     ),
-    later("proxy_protocol", BOOLEAN, "false", _NO, "clients come through a proxy that says who they are"),
+    declined("proxy_protocol", BOOLEAN, "false", _NO, "clients come through a proxy that says who they are",
+             DECLINED),
     obeyed(
         "no_fast_producer_stall", BOOLEAN, "false", _YES, "no_fast_producer_stall",
         "do not slow producers down for slow consumers",
@@ -210,13 +210,13 @@ _TIMING: Final = (
         "what comes after it: `close`, the default for clients, or `retry`",
         off=("default", "close"), sample="retry",
     ),
-    ignored(
+    obeyed(
         "lame_duck_duration", Type("duration", _read_duck, '"40s"', '"29s"'), "2m", _NO,
-        "time over which clients are closed", _LAME_DUCK,
+        "lame_duck_duration_ns", "time within which clients are closed in lame duck mode",
     ),
-    ignored(
+    obeyed(
         "lame_duck_grace_period", DURATION_TEXT.checked(_grace, counterexample='"-1s"'), "10s", _NO,
-        "time before the first", _LAME_DUCK,
+        "lame_duck_grace_period_ns", "time before the first of them",
     ),
     ignored("connect_error_reports", INTEGER, "3600", _YES, "every n-th failure is logged", _LINKS),
     ignored("reconnect_error_reports", INTEGER, "1", _YES, "every n-th failure is logged", _LINKS),
@@ -235,12 +235,18 @@ _LOGGING: Final = (
         "log_format", _FORMAT,
         "text", _NO, "log_format", "shape of log lines (ours)",
     ),
-    later("logfile_size_limit log_size_limit", SIZE, "never", _NO, "bytes at which a new log file is begun"),
-    later("logfile_max_num log_max_num", INTEGER, "all", _NO, "log files that are kept"),
-    later("syslog", BOOLEAN, "false", _YES, "log to the system's log"),
-    later(
+    obeyed(
+        "logfile_size_limit log_size_limit", SIZE, "never", _NO, "log_size_limit",
+        "bytes above which a new log file is begun",
+    ),
+    obeyed(
+        "logfile_max_num log_max_num", INTEGER, "all", _NO, "log_max_num",
+        "log files that are kept, the current one included",
+    ),
+    obeyed("syslog", BOOLEAN, "false", _YES, "syslog", "log to the system's log"),
+    obeyed(
         "remote_syslog", Type("URL", _read_remote_syslog, '"udp://127.0.0.1:514"', '"x"'), "-", _YES,
-        "log to this system's log",
+        "remote_syslog", "log to this system's log",
     ),
     obeyed("pid_file pidfile", PATH, "-", _YES, "pid_file", "write the process id to this file"),
     obeyed(
@@ -259,22 +265,20 @@ _MONITOR: Final = (
 )
 
 _SECURITY: Final = (
-    obeyed("authorization", block_of(AUTHORIZATION), "-", _YES, "authorization", "who may log in")._replace(
-        block=AUTHORIZATION, sample="{ user: a, password: b }"
-    ),
-    later("accounts", ACCOUNTS, "-", _YES, "clients that see nothing of each other", block=ACCOUNT_BLOCK),
-    later("mappings maps", MAPPINGS, "-", _YES, "subjects that become others, in `$G`", block=MAPPING_BLOCK),
-    later("no_auth_user", TEXT, "-", _PARTLY, "user of clients without credentials",
-          sample="a\nauthorization { users: [ {user: a} ] }"),
+    obeyed("authorization", block_of(AUTHORIZATION), "-", _YES, "authorization", "who may log in",
+           block=AUTHORIZATION, sample="{ user: a, password: b }"),
+    obeyed("accounts", ACCOUNTS, "-", _YES, "accounts", "clients that see nothing of each other",
+           block=ACCOUNT_BLOCK),
+    obeyed("mappings maps", MAPPINGS, "-", _YES, "mappings", "subjects that become others, in `$G`",
+           block=MAPPING_BLOCK),
+    obeyed("no_auth_user", TEXT, "-", _PARTLY, "logins", "user of clients without credentials",
+           sample="a\nauthorization { users: [ {user: a} ] }"),
     later("default_sentinel", TEXT, "-", _YES, "user token of clients without one"),
-    later(
+    obeyed(
         "system_account system", Type("text", _read_system_account, "SYS", "5"), "`$SYS`", _NO,
-        "account of the server's own messages", sample="SYS, accounts: { SYS: {} }",
+        "accounts", "account of the server's own messages", sample="SYS, accounts: { SYS: {} }",
     ),
-    ignored(
-        "no_system_account no_system no_sys_acc", BOOLEAN, "false", _NO, "be without one",
-        "the system account is not built yet",
-    ),
+    obeyed("no_system_account no_system no_sys_acc", BOOLEAN, "false", _NO, "accounts", "be without one"),
     later("trusted_keys trusted", TRUSTED, "-", _NO, "keys that sign accounts"),
     later("operator operators root roots root_operator root_operators", OPERATORS, "-", _NO,
           "who signs accounts", sample='"eyJ0.e30.c2ln"\nresolver: MEM'),
@@ -287,14 +291,15 @@ _SECURITY: Final = (
         "{ AAAACAQDAQCQMBYIBEFAWDANBYHRAEISCMKBKFQXDAMRUGY4DUPB776S: eyJ0.e30.c2ln }"
     )),
     later("resolver_pinned_accounts", PINNED, "all", _YES, "accounts that may connect"),
-    later("tls", block_of(TLS), "-", _YES, "encrypted connections of clients",
-          block=TLS, off=(), sample="{ timeout: 3 }"),
-    later("allow_non_tls", BOOLEAN, "false", _NO, "clients without TLS, too"),
-    later("ocsp", OCSP[0], "as `auto`", _YES, "staple answers about our certificate", block=OCSP[1]),
-    later("ocsp_cache", OCSP_CACHE[0], "none", _YES, "answers about those of peers", block=OCSP_CACHE[1]),
-    later(
-        "proxies", block_of(_PROXIES), "-", _YES, "trusted proxies", block=_PROXIES, sample="{ trusted: [] }"
-    ),
+    obeyed("tls", block_of(TLS), "-", _YES, "tls", "encrypted connections of clients",
+           block=TLS, sample="{ timeout: 3 }"),
+    obeyed("allow_non_tls", BOOLEAN, "false", _NO, "allow_non_tls", "clients without TLS, too"),
+    declined("ocsp", OCSP[0], "as `auto`", _YES, "staple answers about our certificate", DECLINED,
+             block=OCSP[1]),
+    declined("ocsp_cache", OCSP_CACHE[0], "none", _YES, "answers about those of peers", DECLINED,
+             block=OCSP_CACHE[1]),
+    declined("proxies", block_of(_PROXIES), "-", _YES, "trusted proxies", DECLINED, block=_PROXIES,
+             sample="{ trusted: [] }"),
 )  # fmt: skip
 
 _SERVERS: Final = (
