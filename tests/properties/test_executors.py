@@ -14,7 +14,9 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from natscore.account.mappings import Destination, Mapping
 from natscore.account.permissions import EVERYTHING, Permissions, ResponsePermission, Rules
+from natscore.account.settings import AccountSettings, AccountsSettings
 from natscore.authentication import Accept
 from natscore.dataplane import PureDataPlane
 from natscore.replay import replay
@@ -157,6 +159,40 @@ def test_a_journal_of_users_who_may_answer_replays_on_either_plane(
         for data_plane in (PureDataPlane, OTHER)
     ]
     assert records[0] == records[1]
+
+
+# -- subjects that become others -------------------------------------------------------------------
+
+
+MAPPINGS: Final = (
+    Mapping(b"a.b", (Destination(b"b", 60), Destination(b"a", 15))),
+    Mapping(b"a.*", (Destination(b"a.{{random(3)}}", 40), Destination(b"a.b.$1", 30))),
+    Mapping(b"b", (Destination(b"b", 50),)),
+    Mapping(b"a.b.>", (Destination(b"a.>", 100),)),
+)
+
+
+@given(
+    program=st.one_of(executor_programs(), response_programs()), windows=WINDOWS, options=OPTIONS, seed=SEEDS,
+    mappings=st.lists(st.sampled_from(MAPPINGS), min_size=1, unique=True).map(tuple),
+    authenticator=st.one_of(st.none(), RESPONDERS),
+)  # fmt: skip
+def test_programs_of_mapped_subjects_come_to_the_same(
+    program: list[Happening],
+    windows: list[int | None],
+    options: dict[str, Any],
+    seed: int,
+    mappings: tuple[Mapping, ...],
+    authenticator: Responders | None,
+) -> None:
+    accounts = AccountsSettings(
+        accounts=(AccountSettings(name="A", mappings=mappings),), global_mappings=mappings
+    )
+    options = {"max_payload": 5_000, **options, "accounts": accounts}
+    if authenticator is not None:
+        options["authenticator"] = authenticator
+
+    require_same(program, windows=windows, seed=seed, **options)
 
 
 # -- what programs rarely are: long, wide, full ------------------------------------------------------

@@ -10,8 +10,14 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from natscore.account.mappings import Destination, Mapping
-from natscore.account.permissions import Permissions, Rules
-from natscore.account.settings import AccountSettings, AccountsSettings, StreamExport
+from natscore.account.permissions import Permissions, ResponsePermission, Rules
+from natscore.account.settings import (
+    AccountSettings,
+    AccountsSettings,
+    ServiceExport,
+    ServiceImport,
+    StreamExport,
+)
 from natscore.replay import replay
 from natscore.testing import World
 from tests.support.accounts import ByAccount, client_of, importing, server_of
@@ -48,7 +54,7 @@ def subjects_heard(client: ScriptedClient) -> list[bytes]:
     return re.findall(rb"^H?MSG (\S+)", client.take(), re.MULTILINE)
 
 
-@pytest.mark.spec("accounts 9", "accounts 17:15")
+@pytest.mark.spec("accounts 9", "accounts 9.1", "accounts 17:15", "client-protocol 10.3")
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
 @pytest.mark.parametrize(
     ("source", "destination", "published", "heard"),
@@ -140,7 +146,7 @@ def test_mappings_of_one_account_and_of_the_global_one_stay_with_it() -> None:
 # -- permissions -------------------------------------------------------------------------------------
 
 
-@pytest.mark.spec("accounts 9", "accounts 17:15")
+@pytest.mark.spec("accounts 9", "accounts 17:15", "client-protocol 10.3")
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
 def test_the_verdict_is_on_the_subject_that_a_message_gets(form: bytes) -> None:
     server = server_with(
@@ -358,3 +364,106 @@ def test_draws_of_mappings_and_of_groups_replay() -> None:
 
     assert again.server.state.summary() == server.state.summary()
     assert len(subjects_heard(listener)) == 100
+
+
+# -- together with reloads, responses and services ----------------------------------------------------
+
+
+def declared(*mappings: Mapping) -> AccountsSettings:
+    return AccountsSettings(accounts=(AccountSettings(name="A", mappings=mappings),))
+
+
+@pytest.mark.spec("accounts 13")
+def test_mappings_of_a_reload_count_for_those_who_are_connected() -> None:
+    server = server_with(
+        mapping(b"m", b"old"), mapping(b"w", (b"w.1", 50)), limited=Permissions(publish=Rules(deny=(b"x",)))
+    )
+    clients = [client_of(server, "A"), client_of(server, "limited@A")]
+    listener = client_of(server, "A")
+    listener.send(b"SUB > 1\r\n")
+
+    heard = []
+    for mappings in ((), (mapping(b"m", b"new"), mapping(b"k", b"x")), (mapping(b"m", b"new"),)):
+        for client in clients:
+            client.send(b"PUB m 0\r\n\r\nPUB k 0\r\n\r\n")
+        heard.append(subjects_heard(listener))
+        server.reload(accounts=declared(*mappings))
+    for client in clients:
+        client.send(b"PUB m 0\r\n\r\n")
+
+    assert heard == [[b"old", b"k"] * 2, [b"m", b"k"] * 2, [b"new", b"x", b"new"]]
+    assert subjects_heard(listener) == [b"new", b"new"]
+    assert clients[1].lines() == [b"-ERR 'Permissions Violation for Publish to \"x\"'"]
+
+
+def test_a_reload_that_leaves_the_mappings_forgets_no_subject() -> None:
+    server = server_with(mapping(b"m", b"n"))
+    client = client_of(server, "A")
+    client.send(b"PUB m 0\r\n\r\nPUB other 0\r\n\r\n")
+    account = server.state.accounts["A"]
+    lines = len(account.table)
+
+    server.reload(accounts=declared(mapping(b"m", b"n")), ping_max=5)
+
+    assert lines == len(account.table) == 3
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+@pytest.mark.parametrize("destination", [b"in.box", b"in.{{random(1)}}"])
+def test_leave_to_answer_is_for_the_subject_that_the_answer_gets(form: bytes, destination: bytes) -> None:
+    server = server_with(
+        mapping(b"back", destination),
+        responder=Permissions(publish=Rules(allow=()), responses=ResponsePermission(max=1)),
+    )
+    requester, responder = client_of(server, "A"), client_of(server, "responder@A")
+    responder.send(b"SUB svc 1\r\n")
+    requester.send(b"SUB in.* 1\r\n")
+
+    requester.send(b"PUB svc in.box 0\r\n\r\nPUB svc in.0 0\r\n\r\nPUB svc back 0\r\n\r\n")
+    responder.take()
+    responder.send(form % b"back" * 2)
+
+    heard = destination.replace(b"{{random(1)}}", b"0")
+    assert subjects_heard(requester) == [heard]
+    assert responder.take() == b"-ERR 'Permissions Violation for Publish to \"%b\"'\r\n" % heard
+
+
+@pytest.mark.spec("accounts 6.2", "accounts 9")
+@pytest.mark.parametrize("destination", [b"v.2", b"v.{{random(1)}}"])
+def test_mappings_of_the_exporter_rename_the_requests_to_its_service(destination: bytes) -> None:
+    exporter = AccountSettings(
+        name="A", exports=(ServiceExport(subject=b"svc"),), mappings=(mapping(b"svc", destination),)
+    )
+    importer = AccountSettings(
+        name="B",
+        imports=(ServiceImport(account="A", subject=b"svc", to=b"ask"),),
+        mappings=(mapping(b"m", b"ask"),),
+    )
+    server = server_of(exporter, importer)
+    responder, requester = client_of(server, "A"), client_of(server, "B")
+    responder.send(b"SUB > 1\r\n")
+
+    requester.send(b"PUB m 0\r\n\r\nPUB ask 0\r\n\r\n")
+
+    assert subjects_heard(responder) == [destination.replace(b"{{random(1)}}", b"0")] * 2
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+def test_a_destination_that_was_never_seen_draws_no_more_than_one_that_was(form: bytes) -> None:
+    def heard(*seen_before: bytes) -> list[bytes]:
+        server = server_of(
+            AccountSettings(name="A", mappings=(mapping(b"m", b"t.{{random(3)}}"),)), world=World(7)
+        )
+        publisher, listener = client_of(server, "A"), client_of(server, "A")
+        listener.send(b"SUB t.0 1\r\nSUB t.1 2\r\nSUB t.2 3\r\n")
+        for subject in seen_before:
+            publisher.send(b"PUB %b 0\r\n\r\n" % subject)
+        listener.take()
+        publisher.send(form % b"m" * 30)
+        return subjects_heard(listener)
+
+    fresh = heard()
+
+    assert len(fresh) == 30
+    assert len(set(fresh)) == 3
+    assert heard(b"t.0", b"t.1", b"t.2") == fresh
