@@ -502,7 +502,7 @@ def test_very_many_subscriptions_are_taken_in_slices_and_other_clients_are_serve
     server.reload(users=users(user("a", permissions=may(allow=(b"bar",))), user("b")))
 
     assert len(client.lines()) == 5_000
-    assert server.state.accounts["$G"].sublist.count == 1
+    assert server.state.accounts["$G"].subscriptions == 1
     assert alive(client)
     assert alive(other)
     server.check()
@@ -545,7 +545,7 @@ def test_a_stream_is_imported_by_a_reload_and_no_more_by_the_next() -> None:
     exporter.send(publish)
 
     assert (before, during, importer.take()) == (b"", b"MSG foo 1 1\r\nx\r\n", b"")
-    assert [account.sublist.count for account in server.state.accounts.values()] == [0, 0, 2, 0, 0]
+    assert [account.subscriptions for account in server.state.accounts.values()] == [0, 0, 2, 0, 0]
     server.check()
 
 
