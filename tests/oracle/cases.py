@@ -5,14 +5,14 @@ from __future__ import annotations
 from itertools import product
 from typing import TYPE_CHECKING, Final
 
-from tests.oracle.rules import User, is_subscribable
+from tests.oracle.rules import Import, User, is_subscribable
 
 if TYPE_CHECKING:
     from random import Random
 
     from tests.oracle.rules import Entry
 
-__all__ = ["PUBLISHED", "a_reply", "a_subscription", "a_user", "some_time"]
+__all__ = ["PUBLISHED", "a_reply", "a_subscription", "a_user", "some_imports", "some_time"]
 
 _LETTERS: Final = (b"a", b"b")
 _TOKENS_MAX: Final = 3
@@ -74,6 +74,36 @@ def a_user(random: Random) -> User:
 def a_reply(random: Random) -> bytes:
     """Where an answer is asked for, or nowhere. Others publish to the same subjects."""
     return random.choice(PUBLISHED) if random.random() < 0.4 else b""
+
+
+def some_imports(random: Random, importer: str, exporter: str) -> list[Import]:
+    """Up to three streams, each with the subjects it has at the exporter, or with others."""
+    made = {}
+    for _ in range(random.choice((1, 2, 3))):
+        subject = random.choice((b">", b"a.>", b"*.*", b"*", b"b.*")) if random.random() < 0.5 else (
+            _a_pattern(random)
+        )  # fmt: skip
+        made[subject] = Import(importer, exporter, subject, _a_name(random, subject))
+    return list(made.values())
+
+
+def _a_name(random: Random, subject: bytes) -> bytes:
+    """What the importer calls a stream: the same, with a prefix, or with its wildcards elsewhere."""
+    stars = [b"$%d" % (number + 1) for number in range(subject.split(b".").count(b"*"))]
+    kept = list(subject.split(b"."))
+    for star in stars:
+        kept[kept.index(b"*")] = star
+    kind = random.randrange(4)
+    if kind == 0:
+        return b".".join(kept)
+    if kind == 1:
+        return b".".join([random.choice(_LETTERS), *kept])
+    random.shuffle(stars)
+    if kind == 2 and len(stars) == 1:
+        stars *= 2
+    tokens = [*stars, *random.choices(_LETTERS, k=random.randrange(not stars, 2 + (not stars)))]
+    random.shuffle(tokens)
+    return b".".join([*tokens, b">"] if kept[-1] == b">" else tokens)
 
 
 def some_time(random: Random) -> int:

@@ -8,13 +8,16 @@ what the server remembers of the rules before is tested as well.
 
 from __future__ import annotations
 
+import enum
 import re
 from collections import defaultdict
 from dataclasses import dataclass, field
+from itertools import combinations
 from random import Random
 from typing import TYPE_CHECKING, Final
 
 from natscore.account.permissions import Permissions, ResponsePermission, Rules, SubscribeRules
+from natscore.account.settings import AccountSettings, AccountsSettings, StreamExport, StreamImport
 from natscore.authentication import Accept, Login, Verdict
 from natscore.events import (
     Address,
@@ -28,19 +31,19 @@ from natscore.events import (
 )
 from natscore.options import Options
 from natscore.server import Server
-from tests.oracle.cases import PUBLISHED, a_reply, a_subscription, a_user, some_time
-from tests.oracle.rules import Leave, User, covers, is_subscribable
+from tests.oracle.cases import PUBLISHED, a_reply, a_subscription, a_user, some_imports, some_time
+from tests.oracle.rules import Import, Leave, User, is_subscribable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from natscore.entropy import Xorshift64
     from natscore.plane import DataPlane
 
-__all__ = ["Disagreement", "Judged", "judge"]
+__all__ = ["Disagreement", "Judged", "Path", "judge"]
 
-_MEMBERS: Final = 12
-_ACCOUNTS: Final = ("A", "B")
+_MEMBERS: Final = 16
+_ACCOUNTS: Final = ("A", "B", "C")
 _ROUNDS: Final = 20  # with one server
 _PUBLISHERS: Final = 4  # in a round, after one in each account that may publish anything
 _MESSAGES: Final = 10  # of each of them
@@ -51,6 +54,13 @@ _ANYTHING: Final = User(None, (), None, ())
 _OUTPUT: Final = re.compile(
     rb"MSG (\S+) (\S+) (?:(\S+) )?\d+\r\n(\d+)\r\n|([-+][^\r\n]+)\r\n|(.+)", re.DOTALL
 )
+
+
+class Path(enum.Enum):
+    """How messages reach subscriptions. What is published locally is delivered on every path."""
+
+    LOCAL = "local"  # within an account
+    IMPORT = "import"  # also from one account to the next, as streams
 
 
 class Disagreement(AssertionError):
@@ -64,24 +74,28 @@ class Judged:
     cases: int = 0
     messages: int = 0
     deliveries: int = 0
+    imported: int = 0  # of the deliveries, those from another account
     responses: int = 0  # published against the rules
 
 
-def judge(cases: int, data_plane: Callable[[Xorshift64], DataPlane], seed: int = 0) -> Judged:
-    """Compare at least so many cases.
+def judge(
+    cases: int, data_plane: Callable[[Xorshift64], DataPlane], seed: int = 0, path: Path = Path.LOCAL
+) -> Judged:
+    """Compare at least so many cases on one path.
 
     Raises:
         Disagreement: names the seed, the round and the rules of the first difference.
     """
     judged = Judged()
     while judged.cases < cases:
-        table = _Table(data_plane, Random(seed), judged)
+        table = _Table(data_plane, Random(seed), judged, path)
         for number in range(_ROUNDS):
             try:
                 table.play()
             except Disagreement as difference:
                 done = f"{judged.cases} cases in all"
-                raise Disagreement(f"seed {seed}, round {number}, {done}: {difference}") from None
+                where = f"path {path.value}, seed {seed}, round {number}, {done}"
+                raise Disagreement(f"{where}: {difference}\n{table.imports}") from None
         seed += 1
     return judged
 
@@ -138,21 +152,67 @@ class _Message:
         return f"{self.subject!r} with reply {self.reply!r} at {self.now_ns} by {self.publisher}"
 
 
+@dataclass(frozen=True)
+class _Delivery:
+    """One message that somebody got, or is to get."""
+
+    member: _Member
+    subscription: _Subscription
+    subject: bytes
+    reply: bytes
+
+    @property
+    def queue(self) -> bytes | None:
+        return self.subscription.queue
+
+    @property
+    def words(self) -> tuple[bytes, bytes, bytes]:
+        """What stands on the line; no two members use the same sid."""
+        return self.subscription.sid, self.subject, self.reply
+
+
+def _settings_of(imports: list[Import]) -> AccountsSettings:
+    """The accounts: each exports everything as streams, and imports these."""
+    return AccountsSettings(
+        accounts=tuple(
+            AccountSettings(
+                name=name,
+                exports=(StreamExport(subject=b">"),),
+                imports=tuple(
+                    StreamImport(account=one.exporter, subject=one.subject, to=one.to)
+                    for one in imports
+                    if one.importer == name
+                ),
+            )
+            for name in _ACCOUNTS
+        )
+    )
+
+
 class _Table:
     """A server and its clients."""
 
-    def __init__(self, data_plane: Callable[[Xorshift64], DataPlane], random: Random, judged: Judged) -> None:
+    def __init__(
+        self, data_plane: Callable[[Xorshift64], DataPlane], random: Random, judged: Judged, path: Path
+    ) -> None:
         self._random = random
         self._judged = judged
         self._register = _Register()
         self._now_ns = 0
-        self._server = Server(Options(), data_plane=data_plane, authenticator=self._register)
+        self.imports: list[Import] = []
+        if path is Path.IMPORT:
+            # always from an earlier account to a later one: nothing can go round in a cycle
+            for exporter, importer in combinations(_ACCOUNTS, 2):
+                self.imports += some_imports(random, importer, exporter)
+        options = Options(accounts=_settings_of(self.imports))
+        self._server = Server(options, data_plane=data_plane, authenticator=self._register)
         self._server.handle(
             ServerStarted(
                 at=self._at, server_id="N" + "A" * 55, seed=random.getrandbits(64), runtime="oracle"
             )
         )
         self._sids = 0
+        self._asked: list[bytes] = []  # where answers were asked for last, of whomever
         self._members = [self._open(4 + number) for number in range(_MEMBERS)]
         self._masters = [self._open(4 + _MEMBERS + number) for number in range(len(_ACCOUNTS))]
         for account, master in zip(_ACCOUNTS, self._masters, strict=True):
@@ -176,11 +236,13 @@ class _Table:
             self._now_ns += some_time(random)
             said = b""
             for subject in random.choices(PUBLISHED, k=_MESSAGES):
-                asked = publisher.leave.replies
-                answer = random.choice(asked) if asked and random.random() < 0.4 else subject
-                said += self._publish(publisher, answer, messages)
+                asked = publisher.leave.replies if random.random() < 0.6 else self._asked
+                if asked and random.random() < 0.6:
+                    subject = random.choice(asked)
+                said += self._publish(publisher, subject, messages)
             self._send(publisher, said)
         self._compare(messages)
+        self._asked = [one.reply for one in messages if one.reply]
 
     # -- what clients do, and what is to come of it ------------------------------------------------
 
@@ -235,17 +297,19 @@ class _Table:
     # -- what the server did -----------------------------------------------------------------------
 
     def _compare(self, messages: list[_Message]) -> None:
-        got: dict[int, list[tuple[_Member, _Subscription]]] = defaultdict(list)
+        got: dict[int, list[_Delivery]] = defaultdict(list)
         everybody = (*self._members, *self._masters)
         answered: list[list[bytes]] = []
         for member in everybody:
             answered.append([])
             for subject, sid, reply, number, answer, rest in _OUTPUT.findall(self._take(member)):
-                if sid:
-                    subscription = self._received(member, sid, subject, reply, messages[int(number)])
-                    got[int(number)].append((member, subscription))
-                else:
+                if not sid:
                     answered[-1].append(answer or rest)
+                    continue
+                subscription = member.subscriptions.get(sid)
+                if subscription is None:
+                    raise Disagreement(f"{member} has no subscription {sid!r}, and got {subject!r}")
+                got[int(number)].append(_Delivery(member, subscription, subject, reply))
         for number, message in enumerate(messages):
             self._judge(message, got[number])
         for member, answers in zip(everybody, answered, strict=True):
@@ -253,21 +317,7 @@ class _Table:
                 raise Disagreement(f"{member} was answered {answers}")
             member.answers = []
 
-    def _received(
-        self, member: _Member, sid: bytes, subject: bytes, reply: bytes, message: _Message
-    ) -> _Subscription:
-        """A delivery by itself: of a message that was published, to somebody who may have it."""
-        subscription = member.subscriptions.get(sid)
-        if subscription is None:
-            raise Disagreement(f"{member} has no subscription {sid!r}, and got {subject!r}")
-        if (message.publisher.account, message.subject, message.reply) != (member.account, subject, reply):
-            raise Disagreement(f"{member} got {subject!r} with reply {reply!r}, which stands for {message}")
-        if member.user.denies(subject, subscription.queue):
-            raise Disagreement(f"{member} got {subject!r} in {subscription}, which is denied")
-        self._judged.deliveries += 1
-        return subscription
-
-    def _judge(self, message: _Message, got: list[tuple[_Member, _Subscription]]) -> None:
+    def _judge(self, message: _Message, got: list[_Delivery]) -> None:
         """Whether it may be published; then who got it, and may answer it."""
         publisher, subject = message.publisher, message.subject
         if publisher.user.may_publish(subject):
@@ -278,34 +328,44 @@ class _Table:
         else:
             publisher.answers.append(b"-ERR 'Permissions Violation for Publish to \"%s\"'" % subject)
             if got:
-                raise Disagreement(f"{message} was denied, and went to {got}")
+                raise Disagreement(f"{message} was denied, and delivered: {got}")
             return
         self._compare_receivers(message, got)
-        for member, _ in got:
-            if message.reply and not member.user.may_publish(message.reply):
-                member.leave.note(message.reply, message.now_ns)
+        for one in got:
+            self._judged.deliveries += 1
+            self._judged.imported += one.member.account != publisher.account
+            if message.reply and not one.member.user.may_publish(message.reply):
+                one.member.leave.note(message.reply, message.now_ns)
 
-    def _compare_receivers(self, message: _Message, got: list[tuple[_Member, _Subscription]]) -> None:
-        """All deliveries of one message: every plain subscription that may have it, one of each group."""
-        plain: list[bytes] = []
-        groups: dict[bytes, list[bytes]] = defaultdict(list)
+    def _due(self, message: _Message) -> Iterator[_Delivery]:
+        """All subscriptions that may have a message, under each name that it has in their account."""
         for member in self._members:
-            if member.account != message.publisher.account:
-                continue
+            if member.account == message.publisher.account:
+                names = {message.subject}
+            else:
+                route = (member.account, message.publisher.account)
+                streams = (one for one in self.imports if (one.importer, one.exporter) == route)
+                names = {name for one in streams if (name := one.name(message.subject)) is not None}
             for one in member.subscriptions.values():
-                if covers(one.subject, message.subject) and not member.user.denies(
-                    message.subject, one.queue
-                ):
-                    (plain if one.queue is None else groups[one.queue]).append(one.sid)
-        plain_got = sorted(one.sid for _, one in got if one.queue is None)
-        if plain_got != sorted(plain):
-            raise Disagreement(f"{message} went to {plain_got} instead of {plain}: {self._members}")
-        groups_got = {one.queue: one.sid for _, one in got if one.queue is not None}
+                for name in names:
+                    if member.user.may_receive(one.subject, one.queue, name):
+                        yield _Delivery(member, one, name, message.reply)
+
+    def _compare_receivers(self, message: _Message, got: list[_Delivery]) -> None:
+        """All deliveries of one message: every plain subscription that may have it, one of each group."""
+        plain: list[_Delivery] = []
+        groups: dict[bytes, list[_Delivery]] = defaultdict(list)
+        for one in self._due(message):
+            (plain if one.queue is None else groups[one.queue]).append(one)
+        plain_got = [one for one in got if one.queue is None]
+        if sorted(one.words for one in plain_got) != sorted(one.words for one in plain):
+            raise Disagreement(f"{message} was delivered: {plain_got} instead of {plain}")
+        groups_got = {one.queue: one for one in got if one.queue is not None}
         if len(plain_got) + len(groups_got) != len(got) or groups_got.keys() != groups.keys():
-            raise Disagreement(f"{message} went to the groups {got} instead of {groups}: {self._members}")
-        for queue, members in groups.items():
-            if groups_got[queue] not in members:
-                raise Disagreement(f"{message} went to {groups_got[queue]!r} and not to one of {members}")
+            raise Disagreement(f"{message} was delivered: {got} instead of one each of {dict(groups)}")
+        for queue, due in groups.items():
+            if groups_got[queue].words not in [one.words for one in due]:
+                raise Disagreement(f"{message} was delivered: {groups_got[queue]} and not one of {due}")
 
     # -- the wire ----------------------------------------------------------------------------------
 

@@ -1,5 +1,7 @@
 """What the specification says of permissions, the slow way (client-protocol.md sections 18.1 to 18.4).
 
+And of streams that pass from one account to another (accounts.md section 5), for denials hold there too.
+
 Nothing here is fast or shared with the server: a pattern is compared with a
 subject token by token, and the rules are the sentences of the text, in their
 order.
@@ -11,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TypeAlias
 
-__all__ = ["Entry", "Leave", "User", "covers", "is_about", "is_subscribable"]
+__all__ = ["Entry", "Import", "Leave", "User", "covers", "is_about", "is_subscribable"]
 
 Entry: TypeAlias = tuple[bytes, bytes | None]
 """A subject, and a queue if the entry is about one."""
@@ -53,6 +55,31 @@ def _is_within(queue: list[bytes], name: list[bytes]) -> bool:
     if queue[0] in (b">", b""):
         return False
     return (name[0] == b"*" or queue[0] == name[0]) and _is_within(queue[1:], name[1:])
+
+
+@dataclass(frozen=True)
+class Import:
+    """A stream of another account. `to` has `$1` for the first `*` of `subject`, and ends as it does."""
+
+    importer: str
+    exporter: str
+    subject: bytes
+    to: bytes
+
+    def name(self, published: bytes) -> bytes | None:
+        """What the importer calls a message of the exporter; None: it is not of this stream."""
+        if not covers(self.subject, published):
+            return None
+        pattern, tokens = self.subject.split(b"."), published.split(b".")
+        stars = [token for one, token in zip(pattern, tokens, strict=False) if one == b"*"]
+        rest = tokens[len(pattern) - 1 :]
+        name: list[bytes] = []
+        for token in self.to.split(b"."):
+            if token == b">":
+                name += rest
+            else:
+                name.append(stars[int(token[1:]) - 1] if token.startswith(b"$") else token)
+        return b".".join(name)
 
 
 class Leave:

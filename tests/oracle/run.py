@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from natscore.dataplane import PureDataPlane
 from natscore.testing import PairedDataPlane
-from tests.oracle.judging import judge
+from tests.oracle.judging import Path, judge
 from tests.support.planes import compiled_plane
 
 if TYPE_CHECKING:
@@ -37,15 +37,19 @@ def main(words: Sequence[str]) -> None:
     """Raise the first disagreement, or say how much was compared."""
     makers = planes()
     parser = argparse.ArgumentParser(prog="nox -s oracle --", description=__doc__)
-    parser.add_argument("--cases", type=int, default=100_000, help="on each data plane (default 100000)")
+    parser.add_argument("--cases", type=int, default=100_000, help="on each plane and path (default 100000)")
     parser.add_argument("--plane", choices=[*makers], action="append", help="default: each that is built")
+    parser.add_argument(
+        "--path", choices=[one.value for one in Path], action="append", help="of messages (default: each)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the first server (default 0)")
     given = parser.parse_args(words)
     for name in given.plane or makers:
-        start = time.perf_counter()
-        judged = judge(given.cases, makers[name], given.seed)
-        duration = time.perf_counter() - start
-        print(f"{name}: {judged}, {judged.cases / duration:,.0f} cases/s", flush=True)
+        for path in map(Path, given.path or [one.value for one in Path]):
+            start = time.perf_counter()
+            judged = judge(given.cases, makers[name], given.seed, path)
+            duration = time.perf_counter() - start
+            print(f"{name}, {path.value}: {judged}, {judged.cases / duration:,.0f} cases/s", flush=True)
 
 
 if __name__ == "__main__":

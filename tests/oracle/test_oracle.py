@@ -8,19 +8,21 @@ import pytest
 
 from natscore import plan, sublist
 from natscore.account import permissions
+from natscore.account.imports import ImportedStream, Renaming
 from natscore.account.permissions import Rules, SubscribeRules
 from natscore.dataplane import PureDataPlane
 from natscore.responses import Responses
 from natscore.state import Account
 from natscore.subject import has_wildcard, matches
+from natscore.transform import ImportTransform
 from tests.oracle.cases import PUBLISHED
-from tests.oracle.judging import Disagreement, judge
-from tests.oracle.rules import User, covers, is_about
+from tests.oracle.judging import Disagreement, Path, judge
+from tests.oracle.rules import Import, User, covers, is_about
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from natscore.cells import Source, Subscription
+    from natscore.cells import Shadow, Source, Subscription
     from natscore.entropy import Xorshift64
     from natscore.plan import Group
     from natscore.plane import DataPlane, Filter, SubjectTable
@@ -31,17 +33,20 @@ CASES: Final = 20_000
 @pytest.mark.slow
 @pytest.mark.every_plane
 @pytest.mark.spec(
-    "client-protocol 18.2", "client-protocol 18.3", "client-protocol 18.4", "client-protocol 18.5"
+    *("client-protocol 18.2", "client-protocol 18.3", "client-protocol 18.4", "client-protocol 18.5"),
+    *("accounts 5.1", "accounts 5.2", "accounts 18:4"),
 )
+@pytest.mark.parametrize("path", Path)
 def test_the_server_does_what_the_specification_says_of_permissions(
-    data_plane: Callable[[Xorshift64], DataPlane],
+    data_plane: Callable[[Xorshift64], DataPlane], path: Path
 ) -> None:
-    judged = judge(CASES, data_plane)
+    judged = judge(CASES, data_plane, path=path)
 
     assert judged.cases >= CASES
     assert judged.messages > CASES  # else hardly anything was tried
     assert judged.deliveries > CASES
-    assert judged.responses > CASES // 40
+    assert judged.responses > CASES // 50
+    assert judged.imported > CASES // 2 or path is Path.LOCAL
 
 
 def test_the_oracle_matches_as_the_table_of_the_specification_does() -> None:
@@ -53,6 +58,24 @@ def test_the_oracle_matches_as_the_table_of_the_specification_does() -> None:
     assert is_about(b"v.*", b"v.1")
     assert not is_about(b"v.*", b"v.>")
     assert len({*PUBLISHED}) == 4 + 16 + 64 + 3
+
+
+@pytest.mark.spec("accounts 5.1", "accounts 5.2")
+@pytest.mark.parametrize(
+    ("subject", "to", "published", "name"),
+    [
+        (b"s.>", b"from.a.s.>", b"s.x.y", b"from.a.s.x.y"),
+        (b"s.*.*", b"loc.$2.$1", b"s.one.two", b"loc.two.one"),
+        (b"s.*.>", b"$1.>", b"s.a.b.c", b"a.b.c"),
+        (b"s.x", b"y", b"s.x", b"y"),
+        (b"s.>", b"s.>", b"s", None),
+        (b"s.*", b"$1.$1", b"s.a.b", None),
+    ],
+)
+def test_the_oracle_names_what_is_imported_as_the_examples_do(
+    subject: bytes, to: bytes, published: bytes, name: bytes | None
+) -> None:
+    assert Import("B", "A", subject, to).name(published) == name
 
 
 @pytest.mark.parametrize(
@@ -224,10 +247,54 @@ def plant_leave_that_outlives_a_login(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(PureDataPlane, "bind", keeping)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "plant",
-    [
+def plant_denials_ignored_through_imports(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(ImportedStream, "renaming", lambda stream, _: stream.unfiltered)
+
+
+def plant_denials_of_what_the_exporter_calls_it(patch: pytest.MonkeyPatch) -> None:
+    def judging(renaming: Renaming, subject: bytes) -> bytes | None:
+        if renaming.filter is not None and not renaming.filter.admits(subject):
+            return None
+        return renaming.transform.to_local(subject)
+
+    patch.setattr(Renaming, "name", judging)
+
+
+def plant_queue_subscriptions_without_a_filter_through_imports(patch: pytest.MonkeyPatch) -> None:
+    cast_shadow = PureDataPlane.shadow
+
+    def unfiltered(
+        data_plane: PureDataPlane, receiver: Subscription, subject: bytes, renaming: Renaming
+    ) -> Shadow:
+        if receiver.queue is not None:
+            renaming = Renaming(renaming.transform, renaming.keeps_subjects)
+        return cast_shadow(data_plane, receiver, subject, renaming)
+
+    patch.setattr(PureDataPlane, "shadow", unfiltered)
+
+
+def plant_imports_of_exactly_what_is_subscribed(patch: pytest.MonkeyPatch) -> None:
+    """Overlap taken for subset: patterns that meet, and are not within one another, import nothing."""
+    shadow = ImportTransform.shadow
+
+    def narrow(transform: ImportTransform, subscription: bytes) -> bytes | None:
+        if matches(transform.local, subscription) or matches(subscription, transform.local):
+            return shadow(transform, subscription)
+        return None
+
+    patch.setattr(ImportTransform, "shadow", narrow)
+
+
+def plant_one_name_for_all_messages_of_a_plan(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Renaming, "depends_on_subject", False)
+
+
+def plant_messages_named_as_by_the_exporter(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(ImportTransform, "to_local", lambda _, subject: subject)
+
+
+_PLANTED: Final = {
+    Path.LOCAL: [
         plant_queue_denials_ignored_at_sub,
         plant_queue_denials_ignored_at_delivery,
         plant_queue_denials_that_replace_the_plain_ones,
@@ -245,12 +312,27 @@ def plant_leave_that_outlives_a_login(patch: pytest.MonkeyPatch) -> None:
         plant_leave_for_all_members_of_a_group,
         plant_leave_that_outlives_a_login,
     ],
-    ids=lambda plant: plant.__name__.removeprefix("plant_"),
+    Path.IMPORT: [
+        plant_denials_ignored_through_imports,
+        plant_denials_of_what_the_exporter_calls_it,
+        plant_queue_subscriptions_without_a_filter_through_imports,
+        plant_imports_of_exactly_what_is_subscribed,
+        plant_one_name_for_all_messages_of_a_plan,
+        plant_messages_named_as_by_the_exporter,
+    ],
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("path", "plant"),
+    [(path, plant) for path, plants in _PLANTED.items() for plant in plants],
+    ids=lambda one: one.value if isinstance(one, Path) else one.__name__.removeprefix("plant_"),
 )
 def test_the_oracle_finds_a_planted_bug(
-    plant: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
+    path: Path, plant: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plant(monkeypatch)
 
     with pytest.raises(Disagreement):
-        judge(CASES, PureDataPlane)
+        judge(CASES, PureDataPlane, path=path)

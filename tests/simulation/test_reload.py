@@ -597,7 +597,8 @@ def test_an_account_that_is_gone_is_forgotten_with_its_last_client() -> None:
 def test_accounts_that_cannot_be_are_refused_whole() -> None:
     server = server_of()
 
-    with pytest.raises(UsageError, match=r'imports\.0: "A" account not defined for stream import'):
+    unknown = r'accounts\.B\.imports\.0: "A" account not defined for stream import'
+    with pytest.raises(UsageError, match=unknown):
         server.reload(accounts=accounts(importing("B", ("A", b"foo"))))
 
     assert list(server.state.accounts) == ["$G", "$SYS"]

@@ -329,7 +329,7 @@ def test_a_client_may_answer_itself() -> None:
     assert answers(client, asked() + published(times=2)) == [DENIED % b"r"]
 
 
-@pytest.mark.spec("client-protocol 18.4", "client-protocol 9.1")
+@pytest.mark.spec("client-protocol 18.4")
 def test_the_last_message_before_a_limit_may_be_answered_and_what_is_not_delivered_may_not() -> None:
     server = server_of(Permissions(responses=ONCE))
     requester, responder = client_of(server), responder_of(server)

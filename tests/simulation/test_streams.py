@@ -39,7 +39,7 @@ def test_nothing_crosses_without_an_import_and_an_import_is_one_way() -> None:
     assert stranger.take() == b"MSG s.x 1 1\r\nc\r\n"
 
 
-@pytest.mark.spec("accounts 5.1", "accounts 17.4", "accounts 17.5")
+@pytest.mark.spec("accounts 5.1", "accounts 17:4", "accounts 17:5")
 @pytest.mark.parametrize(
     ("subscribed", "local"),
     [
@@ -202,7 +202,7 @@ def test_a_maximum_is_reached_in_the_middle_of_a_run(form: bytes) -> None:
     assert numbers_of(other.take()) == [0, 1]
 
 
-@pytest.mark.spec("accounts 5.2", "accounts 17.5", "accounts 18.6")
+@pytest.mark.spec("accounts 5.2", "accounts 17:5", "accounts 18:6")
 def test_members_of_a_group_in_both_accounts_are_one_group() -> None:
     server = server_of(exporting("A"), importing("B", "A", b"s.>", prefix=b"p"))
     exporter = client_of(server, "A")

@@ -72,9 +72,10 @@ def replay(
     authenticators: Callable[[Options], Authenticator] = authenticator_for,
     observe: Callable[[Server, Fact], None] | None = None,
 ) -> Replayed:
-    """Re-execute a journal and compare every step. `observe` is called with every fact, after it was folded.
+    """Re-execute a journal and compare every step.
 
-    `authenticator` and `authenticators` are those of `Server`.
+    `authenticator` and the next are those of `Server`; `observe` is called with every fact, after it
+    was folded.
 
     Raises:
         JournalError: it is not a journal, or damaged.

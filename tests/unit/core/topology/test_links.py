@@ -178,7 +178,7 @@ def test_a_link_that_left_is_told_nothing_and_the_next_hears_everything_again(li
     assert links.told(SECOND) == b"RS+ $G foo\r\nRS+ $G bar\r\n"
 
 
-@pytest.mark.spec("accounts 5.1", "accounts 12", "accounts 17.4")
+@pytest.mark.spec("accounts 5.1", "accounts 12", "accounts 17:4")
 def test_what_is_imported_is_wanted_in_both_accounts_for_as_long() -> None:
     accounts = AccountsSettings(accounts=(exporting("A"), importing("B", "A", b"s.>", prefix=b"p")))
     links = Links(accounts)

@@ -1,10 +1,10 @@
-"""What it means that two data planes agree, or do not."""
+"""What two data planes say alike, or `PlanesDisagree`."""
 
 from __future__ import annotations
 
-from typing import Final, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
-__all__ = ["PlanesDisagree", "agree"]
+__all__ = ["PlanesDisagree", "ReadAlike", "WrittenAlike", "agree"]
 
 _SHOWN_MAX: Final = 80  # bytes shown on either side of the first difference
 
@@ -39,3 +39,30 @@ def agree(owner: object, what: str, first: T, second: T) -> T:
     if first != second:
         raise PlanesDisagree(f"{owner}: {what}", first, second)
     return first
+
+
+class _Pair(Protocol):
+    @property
+    def first(self) -> object: ...
+    @property
+    def second(self) -> object: ...
+
+
+class ReadAlike(Generic[T]):
+    """An attribute of both cells, which is compared when it is read."""
+
+    def __set_name__(self, owner: type[object], name: str) -> None:
+        self._name = name
+
+    def __get__(self, pair: _Pair, kind: type[object] | None = None) -> T:
+        first: T = getattr(pair.first, self._name)
+        second: T = getattr(pair.second, self._name)
+        return agree(pair, self._name, first, second)
+
+
+class WrittenAlike(ReadAlike[T]):
+    """... and which the control plane writes."""
+
+    def __set__(self, pair: _Pair, value: T) -> None:
+        setattr(pair.first, self._name, value)
+        setattr(pair.second, self._name, value)

@@ -6,9 +6,9 @@ to both; what it reads is the first's, after a comparison with the second's.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
-from natscore.testing.agreement import PlanesDisagree, agree
+from natscore.testing.agreement import PlanesDisagree, ReadAlike, WrittenAlike, agree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -40,38 +40,12 @@ __all__ = [
     "agree",
 ]
 
-_SHOWN_MAX: Final = 80  # unparsed bytes of a source that are compared
+_PEEKED: Final = 80  # unparsed bytes that are compared
+
 _LOOKS_MAX: Final = 64  # subscriptions of one outbox that are compared at once
 
 T = TypeVar("T")
 U = TypeVar("U")
-
-
-class _Pair(Protocol):
-    @property
-    def first(self) -> object: ...
-    @property
-    def second(self) -> object: ...
-
-
-class _Read(Generic[T]):
-    """An attribute of both cells, which is compared when it is read."""
-
-    def __set_name__(self, owner: type[object], name: str) -> None:
-        self._name = name
-
-    def __get__(self, pair: _Pair, kind: type[object] | None = None) -> T:
-        first: T = getattr(pair.first, self._name)
-        second: T = getattr(pair.second, self._name)
-        return agree(pair, self._name, first, second)
-
-
-class _Written(_Read[T]):
-    """... and which the control plane writes."""
-
-    def __set__(self, pair: _Pair, value: T) -> None:
-        setattr(pair.first, self._name, value)
-        setattr(pair.second, self._name, value)
 
 
 class PairedOutbox:
@@ -88,15 +62,15 @@ class PairedOutbox:
         self._compared = first.appended  # of the bytes ever appended, so many were compared
         self._looked = 0  # of the subscriptions, where to go on comparing
 
-    open = _Written[bool]()
-    accepts = _Written[bool]()
-    ready = _Written[bool]()
-    blocked = _Written[bool]()
-    headers = _Written[bool]()
-    size = _Read[int]()
-    appended = _Read[int]()
-    messages = _Read[int]()
-    volume = _Read[int]()
+    open = WrittenAlike[bool]()
+    accepts = WrittenAlike[bool]()
+    ready = WrittenAlike[bool]()
+    blocked = WrittenAlike[bool]()
+    headers = WrittenAlike[bool]()
+    size = ReadAlike[int]()
+    appended = ReadAlike[int]()
+    messages = ReadAlike[int]()
+    volume = ReadAlike[int]()
 
     def __str__(self) -> str:
         return f"outbox of connection {self.cid}"
@@ -208,10 +182,10 @@ class PairedSubscription:
         self.subject = agree(outbox, "subject of a subscription", first.subject, second.subject)
         self.queue = agree(outbox, "queue of a subscription", first.queue, second.queue)
 
-    max = _Written[int]()
-    filter: _Written[Filter | None] = _Written()
-    delivered = _Read[int]()
-    live = _Read[bool]()
+    max = WrittenAlike[int]()
+    filter: WrittenAlike[Filter | None] = WrittenAlike()
+    delivered = ReadAlike[int]()
+    live = ReadAlike[bool]()
 
     def __str__(self) -> str:
         return f"subscription {self.sid!r} of connection {self.outbox.cid}"
@@ -289,8 +263,8 @@ class PairedSublist:
         self.second = second
         self._nodes = nodes
 
-    count = _Read[int]()
-    steps = _Read[int]()
+    count = ReadAlike[int]()
+    steps = ReadAlike[int]()
 
     def __str__(self) -> str:
         return "sublist"
@@ -356,23 +330,23 @@ class PairedSource:
         self.cid: ConnectionId = agree("source", "cid", first.cid, second.cid)
         self._missed: tuple[PairedNode, ...] = ()
 
-    max_control_line = _Written[int]()
-    max_payload = _Written[int]()
-    awaiting_connect = _Written[bool]()
-    first_ping_due = _Written[bool]()
-    verbose = _Written[bool]()
-    pedantic = _Written[bool]()
-    echo = _Written[bool]()
-    headers = _Written[bool]()
-    no_responders = _Written[bool]()
-    stepping = _Written[bool]()
-    have = _Read[int]()
-    has_work = _Read[bool]()
-    stepped = _Read[bytes]()
-    missed_subject = _Read[bytes]()
-    pings = _Read[int]()
-    messages = _Read[int]()
-    volume = _Read[int]()
+    max_control_line = WrittenAlike[int]()
+    max_payload = WrittenAlike[int]()
+    awaiting_connect = WrittenAlike[bool]()
+    first_ping_due = WrittenAlike[bool]()
+    verbose = WrittenAlike[bool]()
+    pedantic = WrittenAlike[bool]()
+    echo = WrittenAlike[bool]()
+    headers = WrittenAlike[bool]()
+    no_responders = WrittenAlike[bool]()
+    stepping = WrittenAlike[bool]()
+    have = ReadAlike[int]()
+    has_work = ReadAlike[bool]()
+    stepped = ReadAlike[bytes]()
+    missed_subject = ReadAlike[bytes]()
+    pings = ReadAlike[int]()
+    messages = ReadAlike[int]()
+    volume = ReadAlike[int]()
 
     def __str__(self) -> str:
         return f"source of connection {self.cid}"
@@ -447,7 +421,7 @@ _RUN_CHANGES: Final = (
 def _seen(source: Source) -> tuple[object, ...]:
     return (
         source.have, source.pings, source.messages, source.volume, source.stepped, source.first_ping_due,
-        source.ops, _told(source.violation), source.unfinished is not None, source.peek(_SHOWN_MAX),
+        source.ops, _told(source.violation), source.unfinished is not None, source.peek(_PEEKED),
     )  # fmt: skip
 
 
