@@ -28,9 +28,6 @@ LATER: Final[Mapping[str, str]] = {
     "mappings": "mappings in the data plane",
     "accounts.mappings": "mappings in the data plane",
     "accounts.limits": "limits of accounts",
-    "accounts.imports.stream": "stream imports in the data plane",
-    "accounts.imports.service": "service imports",
-    "accounts.exports.latency": "latency samples",
 }
 """Options that the command refuses because they are not built, and what they wait for."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -29,6 +30,11 @@ DIFFERENT: Final = {
     "error-mapping-unused-wildcard": "2.14 accepts it",
 }
 """What 2.9.10 alone does."""
+
+HONOURED: Final = {
+    "stream-auto-unsubscribe-max-ignored-for-imported-messages": r"^MSG s\.x 1 1\r\n1\r\nPONG\r\n",
+}
+"""Quirks of the reference that a server may do without, and how the last step ends then."""
 
 STARTS: Final = [vector for vector in load() if vector.error is None]
 REFUSED: Final = [vector for vector in load() if vector.error is not None]
@@ -61,6 +67,10 @@ def cases() -> list[ParameterSet]:
 def test_subject_answers_as_the_vector_of_accounts_says(
     driver: Driver, vector: AccountVector, pool: ServerPool
 ) -> None:
+    if vector.name in HONOURED and not driver.name.startswith("go-"):
+        assert vector.profile == "quirk"
+        last = replace(vector.steps[-1], expect=HONOURED[vector.name])
+        vector = replace(vector, steps=(*vector.steps[:-1], last))
     with driver.session(pool, config=vector.config, fresh=True) as subject:
         run_account_vector(vector, subject)
 

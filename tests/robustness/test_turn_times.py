@@ -257,7 +257,7 @@ def test_hundred_connections_that_end_in_one_event_stall_nobody_for_50_ms() -> N
         with without_collector():
             shell.shut_down()
         assert all(shell.server.session(client) is None for client in clients)
-        assert shell.server.state.accounts["$G"].sublist.count == 0
+        assert shell.server.state.accounts["$G"].subscriptions == 0
         return shell
 
     assert stalls_nobody(end)

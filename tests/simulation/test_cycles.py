@@ -116,7 +116,7 @@ def test_hundred_thousand_connections_leave_objects_and_memory_as_they_were() ->
     assert len(inner._lifecycle.holdings) == 0
     assert inner.held_bytes == 0
     assert server.state.open_connections == server.state.accounts["$G"].clients == 2
-    assert server.state.accounts["$G"].sublist.count == 2
+    assert server.state.accounts["$G"].subscriptions == 2
     assert len(server.state.accounts["$G"].table) <= 1_100
     assert not server.paused
     world.check()

@@ -54,7 +54,7 @@ def test_subscription_ends_in_the_middle_of_a_run_at_its_maximum(queue: bytes, m
     publisher.send(b"".join(b"PUB a 3\r\n%03d\r\n" % n for n in range(100)))
 
     assert listener.take() == b"".join(b"MSG a 1 3\r\n%03d\r\n" % n for n in range(maximum))
-    assert server.state.accounts["$G"].sublist.count == 0
+    assert server.state.accounts["$G"].subscriptions == 0
     world.check()
 
 

@@ -59,7 +59,7 @@ def nobody(password: bytes, hashed: bytes) -> bool:
 def nothing_is_left(server: SimulatedServer) -> bool:
     """Whether every trace of connections is gone."""
     inner = server.server
-    sublist = server.state.accounts["$G"].sublist
+    account = server.state.accounts["$G"]
     return (
         not inner._lifecycle.sessions
         and not inner._lifecycle.turns
@@ -71,8 +71,8 @@ def nothing_is_left(server: SimulatedServer) -> bool:
         and not server.state.connections
         and server.state.open_connections == 0
         and server.state.accounts["$G"].clients == 0
-        and sublist.count == 0
-        and not list(sublist.nodes())
+        and account.subscriptions == 0
+        and all(node.subject.startswith(b"$SYS.") for node in account.sublist.nodes())
     )
 
 

@@ -152,7 +152,7 @@ def test_noise_is_answered_and_reaches_nobody_else(seed: int, auth: bool) -> Non
     world.check()
     assert server.server.held_bytes == 0
     assert not server.server._lifecycle.sessions
-    assert server.state.accounts["$G"].sublist.count == 0
+    assert server.state.accounts["$G"].subscriptions == 0
 
 
 def test_whatever_noise_recorded_facts_lead_to_the_same_state(seed: int) -> None:

@@ -159,7 +159,7 @@ def test_who_unsubscribes_or_leaves_gets_nothing_more_and_leaves_nothing() -> No
     exporter.send(b"PUB s.x 0\r\n\r\n")
 
     assert staying.take() == b""
-    assert [account.sublist.count for account in server.state.accounts.values()] == [0, 0, 0, 0]
+    assert [account.subscriptions for account in server.state.accounts.values()] == [0, 0, 0, 0]
 
 
 def test_who_logs_in_again_elsewhere_leaves_its_imports_behind() -> None:
@@ -171,7 +171,7 @@ def test_who_logs_in_again_elsewhere_leaves_its_imports_behind() -> None:
     exporter.send(b"PUB s 0\r\n\r\n")
 
     assert moving.take() == b""
-    assert server.state.accounts["A"].sublist.count == 0
+    assert server.state.accounts["A"].subscriptions == 0
 
 
 @pytest.mark.spec("accounts 5.2")
@@ -186,7 +186,7 @@ def test_a_maximum_counts_what_comes_through_imports_too() -> None:
     neighbour.send(b"PUB s.x 1\r\n5\r\n")
 
     assert numbers_of(importer.take()) == [1, 2, 3]
-    assert server.state.accounts["A"].sublist.count == 0
+    assert server.state.accounts["A"].subscriptions == 0
 
 
 @pytest.mark.parametrize("form", [b"PUB s.x 1\r\n%d\r\n", b"pub s.x 1\r\n%d\r\n"], ids=["run", "single"])
@@ -326,11 +326,11 @@ def test_an_account_with_very_many_imports_subscribes_in_bounded_turns() -> None
     exporter.send(b"PUB s2999.x 0\r\n\r\n")
 
     assert importer.take() == b"".join(b"MSG s2999.x %d 0\r\n\r\n" % sid for sid in range(3))
-    assert server.state.accounts["A"].sublist.count == 3 * count
+    assert server.state.accounts["A"].subscriptions == 3 * count
 
     importer.close()
 
-    assert server.state.accounts["A"].sublist.count == 0
+    assert server.state.accounts["A"].subscriptions == 0
 
 
 def test_a_subject_that_is_imported_is_remembered_like_any_other() -> None:

@@ -434,5 +434,5 @@ def test_client_that_leaves_while_its_second_connect_is_performed_is_forgotten()
     client.send(QUIET + b"SUB s.1 x\r\n")
 
     assert server.server.session(client.cid) is None
-    assert server.state.accounts["$G"].sublist.count == 0
+    assert server.state.accounts["$G"].subscriptions == 0
     world.check()

@@ -60,7 +60,7 @@ LAYERS: Final = (
     ("effects", "events", "holdings", "options", "wire"),
     ("facts",),
     # The live objects of the hot path: subscriptions point at plans, plans at cells, cells at subscriptions.
-    ("cells", "delivery", "plan", "plane", "responses", "sublist"),
+    ("cells", "delivery", "message", "plan", "plane", "responses", "sublist"),
     ("dataplane",),
     ("state",),
     ("authentication", "explain"),

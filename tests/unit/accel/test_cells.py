@@ -394,6 +394,8 @@ class _Hole:
     local = (None,)
     renamed = ()
     groups = ()
+    asks = ()
+    inland = None
     fanout = width = overhead = 0
     distinct = True
     refuses = tracks = False

@@ -370,7 +370,7 @@ def test_subscriptions_before_a_malformed_one_count() -> None:
     assert client.take() == b"+OK\r\n+OK\r\n"
     assert not client.is_open
     other.send(b"PUB foo 0\r\n\r\n")
-    assert server.state.accounts["$G"].sublist.count == 0
+    assert server.state.accounts["$G"].subscriptions == 0
 
 
 # -- limits ----------------------------------------------------------------------------------------

@@ -386,7 +386,7 @@ def test_members_of_a_group_count_each_for_itself(server: SimulatedServer, chunk
         publisher.send(sent[at : at + chunk * 13])
 
     assert [member.take() for member in members] == [b"MSG foo 1 0\r\n\r\n" * 5] * 2
-    assert server.state.accounts["$G"].sublist.count == 0
+    assert server.state.accounts["$G"].subscriptions == 0
 
 
 @pytest.mark.spec("client-protocol 9")
@@ -653,7 +653,7 @@ def test_what_a_publisher_that_is_gone_still_delivers_is_settled(many: BareServe
     many.close(9)
     many.rest()
 
-    assert many.server.state.accounts["$G"].sublist.count == 0
+    assert many.server.state.accounts["$G"].subscriptions == 0
     assert served(many) == [1, 2, 3, 4, 5]
 
 
@@ -693,7 +693,7 @@ def test_groups_are_served_in_parts_too_and_each_once(
     many.rest()
 
     assert [many.written(cid) for cid in range(1, 6)] == [b"MSG foo 1 0\r\n\r\n"] * 5
-    assert many.server.state.accounts["$G"].sublist.count == 0
+    assert many.server.state.accounts["$G"].subscriptions == 0
 
 
 def test_that_nobody_listens_is_said_when_the_last_of_many_has_refused(many: BareServer) -> None:

@@ -405,7 +405,7 @@ def test_an_exception_while_the_last_words_of_a_publisher_go_out_hurts_nobody(
         "connection_failed"
     ]
     assert ConnectionId(9) not in bare.server.state.connections
-    assert bare.server.state.accounts["$G"].sublist.count == 5
+    assert bare.server.state.accounts["$G"].subscriptions == 5
 
 
 def test_an_exception_on_a_deadline_closes_that_connection_only(monkeypatch: pytest.MonkeyPatch) -> None:

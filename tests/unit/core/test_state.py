@@ -161,7 +161,7 @@ def test_subscriptions_come_go_and_get_a_maximum() -> None:
         (b"2", b"bar", b"q", 7),
         (b"3", b"baz.*", None, 0),
     ]
-    assert connection.account.sublist.count == 2
+    assert connection.account.subscriptions == 2
 
 
 def test_one_fact_may_replace_what_a_sid_stands_for() -> None:

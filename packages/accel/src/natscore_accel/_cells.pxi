@@ -286,6 +286,8 @@ cdef class Source:
     cdef public bint stepping
     cdef public bytes stepped
     cdef public list ops
+    cdef public object asked      # what the server itself shall do for a message, or None
+    cdef public bint delivered    # whether anybody got the message that was delivered last, by itself
     cdef public tuple missed
     cdef readonly bytes missed_subject
     cdef public object violation

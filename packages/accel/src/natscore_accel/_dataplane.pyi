@@ -96,6 +96,8 @@ class Source:
     no_responders: bool
     stepping: bool
     ops: list[tuple[bytes, list[bytes]]]
+    asked: plane.Asked | None
+    delivered: bool
     missed: tuple[Node, ...]
     @property
     def missed_subject(self) -> bytes: ...
@@ -178,3 +180,13 @@ class CompiledDataPlane:
     def spend(self, cost: int) -> bool: ...
     def run(self, source: plane.Source) -> Stop: ...
     def go_on(self, source: plane.Source) -> bool: ...
+    def post(
+        self,
+        source: plane.Source,
+        table: plane.SubjectTable,
+        subject: bytes,
+        reply: bytes,
+        headers: bytes,
+        payload: bytes,
+    ) -> Stop: ...
+    def tell_no_responders(self, source: plane.Source, subject: bytes, reply: bytes) -> None: ...

@@ -46,7 +46,7 @@ from natscore.errors import (
     unknown_operation,
 )
 from natscore.plan import refusal
-from natscore.plane import Stop
+from natscore.plane import Asked, Stop
 from natscore.subject import is_valid_literal
 from natscore.responses import Responses
 from natscore.turn import DELIVERY_COST as _DELIVERY_COST, READY_COST as _READY_COST, RULE_COST as _RULE_COST
@@ -155,11 +155,35 @@ cdef class CompiledDataPlane(Delivery):
         finally:
             self._end_drawing()
 
+    def post(
+        self, Source source not None, SubjectTable table not None, bytes subject not None, bytes reply not None,
+        bytes headers not None, bytes payload not None,
+    ):
+        """Publish in the account of `table` what a message of `source` led to: DONE, or MISS."""
+        try:
+            return self._post(source, table, subject, reply, headers, payload)
+        finally:
+            self._end_drawing()
+
+    def tell_no_responders(self, Source source not None, bytes subject not None, bytes reply not None):
+        """Answer a request of `source` that nobody got, where it waits for the answer."""
+        cdef Sublist sublist = source.table.sublist
+        cdef long long steps = sublist.steps
+        cdef Py_ssize_t ready = PyList_GET_SIZE(self.ready)
+        cdef long long cost = self._tell_no_responders(
+            source, PyBytes_AS_STRING(subject), PyBytes_GET_SIZE(subject),
+            PyBytes_AS_STRING(reply), PyBytes_GET_SIZE(reply),
+        )
+        cost += (sublist.steps - steps) * STEP_COST
+        self._left -= cost + READY_COST * (PyList_GET_SIZE(self.ready) - ready)
+
     def run(self, Source source not None):
         """Parse and deliver until something needs the control plane. Never raises for what a peer sent."""
         cdef Py_ssize_t have
         if source._unfinished is not None and not self.go_on(source):
             return TURN_OVER
+        if source.asked is not None:
+            return ASK
         have = source._count()
         if have < source._need:
             if not have:
@@ -330,6 +354,7 @@ cdef class CompiledDataPlane(Delivery):
                 or op.payload >= LARGE_PAYLOAD
                 or not receivers.distinct
                 or receivers.refuses
+                or receivers.asks != NULL
                 or (not canonical and op.headers == 0)
                 or (op.reply_size and (source.no_responders or receivers.tracks))
             ):
@@ -356,6 +381,8 @@ cdef class CompiledDataPlane(Delivery):
                 if source.stepping:
                     source.stepped = PyBytes_FromStringAndSize(p, stride)
                     stop = STEPPED
+                elif source.asked is not None:
+                    stop = ASK
                 p += stride
                 if stop is not None:
                     break
@@ -619,6 +646,8 @@ cdef class CompiledDataPlane(Delivery):
         if source.stepping:
             source.stepped = PyBytes_FromStringAndSize(p, size)
             return STEPPED
+        if source.asked is not None:
+            return ASK
         return TURN_OVER if self._left <= 0 or source._unfinished is not None else None
 
 
@@ -626,6 +655,8 @@ cdef object TURN_OVER = Stop.TURN_OVER
 cdef object NEED_DATA = Stop.NEED_DATA
 cdef object OPS = Stop.OPS
 cdef object MISS = Stop.MISS
+cdef object ASK = Stop.ASK
+cdef object DONE = Stop.DONE
 cdef object STEPPED = Stop.STEPPED
 cdef object EXHAUSTED = Stop.EXHAUSTED
 cdef object VIOLATION = Stop.VIOLATION

@@ -17,6 +17,8 @@ cdef struct Message:
     const char *body          # headers, payload, CRLF
     Py_ssize_t body_size
     Py_ssize_t headers        # their size; -1 or 0: none
+    PyObject *own             # the outbox that does not get it, which its source keeps alive; NULL: everybody may
+    bint is_posted            # by the control plane, in any account
     const char *reply         # if it is to be noted
     Py_ssize_t reply_size     # 0: it is not, or there is none
     Block *block              # holds the body, or NULL: it is the source's
@@ -623,8 +625,7 @@ cdef class Delivery:
             parts.at += 1
             if parts.at % parts.part == 0:
                 return True
-        if not parts.delivered and parts.reply_size and source.no_responders:
-            self._tell_no_responders(source, message, parts.reply, parts.reply_size)
+        self._conclude(source, plan, message, parts.reply, parts.reply_size, parts.delivered)
         return False
 
     # -- one message
@@ -634,8 +635,6 @@ cdef class Delivery:
     ) except -1:
         """Deliver one message, and take what it cost off the turn. The order of checks is that of the section 10."""
         cdef Outbox own = source.outbox
-        cdef long long cost = SINGLE_COST, asked = 0, delivered = 0
-        cdef Py_ssize_t number, ready = PyList_GET_SIZE(self.ready)
         source.messages += 1
         source.volume += message.body_size - 2
         if source.pedantic and not is_valid_literal(
@@ -657,9 +656,53 @@ cdef class Delivery:
             return 0
         if source.verbose:
             own.put(b"+OK\r\n", 5)
+        message.own = NULL if source.echo else <PyObject *> own
         if message.headers == 0:  # no header after all: MSG for everybody
             self._make_bare(message)
             message.line, message.line_size = message.bare_line, message.bare_line_size
+        return self._send(source, plan, message, reply, reply_size)
+
+    cdef object _post(
+        self, Source source, SubjectTable table, bytes subject, bytes reply, bytes headers, bytes payload
+    ):
+        """Publish in the account of `table` what a message of `source` led to: DONE, or MISS."""
+        cdef Message message
+        cdef Sublist sublist = table.sublist
+        cdef long long steps = sublist.steps
+        cdef PyObject *found = table.look_up_text(PyBytes_AS_STRING(subject), PyBytes_GET_SIZE(subject))
+        cdef CompiledPlan plan
+        cdef Receivers *receivers
+        cdef bytes line, body
+        self._left -= (sublist.steps - steps) * STEP_COST
+        if found == NULL:
+            source.missed = sublist.found_nodes()
+            source.missed_subject = subject
+            return MISS
+        plan = <CompiledPlan> found
+        body = headers + payload + b"\r\n"
+        line = b"%d\r\n" % (len(body) - 2)
+        if headers:
+            line = b"%d " % len(headers) + line
+        if reply:
+            line = reply + b" " + line
+        memset(&message, 0, sizeof(Message))
+        message.subject, message.subject_size = PyBytes_AS_STRING(subject), PyBytes_GET_SIZE(subject)
+        message.line, message.line_size = PyBytes_AS_STRING(line), PyBytes_GET_SIZE(line)
+        message.body, message.body_size = PyBytes_AS_STRING(body), PyBytes_GET_SIZE(body)
+        message.headers = PyBytes_GET_SIZE(headers)
+        message.is_posted = True
+        source.delivered = False
+        if not plan.receivers.refuses:
+            receivers = plan.receivers if plan.receivers.inland == NULL else plan.receivers.inland
+            self._send(source, receivers, &message, PyBytes_AS_STRING(reply), PyBytes_GET_SIZE(reply))
+        return DONE
+
+    cdef int _send(
+        self, Source source, Receivers *plan, Message *message, const char *reply, Py_ssize_t reply_size
+    ) except -1:
+        """Give one message to those whom a plan names, and take what it cost off the turn."""
+        cdef long long cost = SINGLE_COST, asked = 0, delivered = 0
+        cdef Py_ssize_t number, ready = PyList_GET_SIZE(self.ready)
         message.reply, message.reply_size = reply, reply_size if plan.tracks else 0
         try:
             cost += plan.overhead
@@ -675,11 +718,30 @@ cdef class Delivery:
                 cost += DELIVERY_COST * asked + delivered * (SINGLE_COST + message.body_size)
                 if message.reply_size:
                     cost += delivered * RULE_COST
-                if not delivered and reply_size and source.no_responders:
-                    cost += self._tell_no_responders(source, message, reply, reply_size)
+                cost += self._conclude(source, plan, message, reply, reply_size, delivered > 0)
         finally:
             release_message(message)
         self._left -= cost + READY_COST * (PyList_GET_SIZE(self.ready) - ready)
+        return 0
+
+    cdef long long _conclude(
+        self, Source source, Receivers *plan, Message *message, const char *reply, Py_ssize_t reply_size,
+        bint delivered,
+    ) except -1:
+        """Everybody has it who gets it: ask the server itself, or tell that there is nobody."""
+        cdef Py_ssize_t start = max(message.headers, <Py_ssize_t> 0)
+        source.delivered = delivered
+        if plan.asks != NULL:
+            source.asked = Asked(
+                <object> plan.asks,
+                PyBytes_FromStringAndSize(message.subject, message.subject_size),
+                PyBytes_FromStringAndSize(reply, reply_size),
+                PyBytes_FromStringAndSize(message.body, start),
+                PyBytes_FromStringAndSize(message.body + start, message.body_size - 2 - start),
+                bool(delivered),
+            )
+        elif not delivered and reply_size and source.no_responders and not message.is_posted:
+            return self._tell_no_responders(source, message.subject, message.subject_size, reply, reply_size)
         return 0
 
     cdef long long _deliver_renamed(self, Source source, Receivers *plan, Message *message) except -1:
@@ -728,7 +790,7 @@ cdef class Delivery:
         cdef Py_ssize_t line_size = message.line_size, body_size = message.body_size
         cdef Py_ssize_t sid_size, head_size
         cdef char *to
-        if not outbox.accepts or not one.live or (outbox is source.outbox and not source.echo):
+        if not outbox.accepts or not one.live or <PyObject *> outbox == message.own:
             return False
         if with_headers and not outbox.headers:
             self._make_bare(message)
@@ -804,7 +866,7 @@ cdef class Delivery:
         return 0
 
     cdef long long _tell_no_responders(
-        self, Source source, Message *message, const char *reply, Py_ssize_t reply_size
+        self, Source source, const char *subject, Py_ssize_t subject_size, const char *reply, Py_ssize_t reply_size
     ) except -1:
         """Send the 503 to the requester's own plain subscription that covers the reply; what looking cost."""
         cdef Sublist sublist = source.table.sublist
@@ -816,7 +878,7 @@ cdef class Delivery:
             for one in list_of(&sublist._found[number].plain):
                 cost += DELIVERY_COST
                 if one.outbox is source.outbox and one.live and type(one) is Subscription:
-                    block = no_responders(PyBytes_FromStringAndSize(message.subject, message.subject_size))
+                    block = no_responders(PyBytes_FromStringAndSize(subject, subject_size))
                     size = b"%d" % len(block)
                     source.outbox.write(
                         b"HMSG " + PyBytes_FromStringAndSize(reply, reply_size) + b" " + one.sid + b" "

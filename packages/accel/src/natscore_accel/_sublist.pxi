@@ -278,6 +278,8 @@ cdef struct Receivers:
     long long overhead
     bint distinct
     bint refuses
+    PyObject *asks            # a tuple of sids, or NULL: nothing is asked of the server itself
+    Receivers *inland         # the same without those who get it through a stream import; NULL: there are none
     bint tracks
 
 
@@ -299,6 +301,12 @@ cdef Receivers *receivers_of(object plan) except NULL:
         made.overhead = plan.overhead
         made.distinct = plan.distinct
         made.refuses = plan.refuses
+        if plan.asks:
+            asks = <tuple?> plan.asks
+            Py_INCREF(asks)
+            made.asks = <PyObject *> asks
+        if plan.inland is not None:
+            made.inland = receivers_of(plan.inland)
         made.tracks = plan.tracks
         for row in renamed:
             local += row.receivers
@@ -374,6 +382,9 @@ cdef void release_receivers(Receivers *them) noexcept:
         free(them.groups[number].members)
         free(them.groups[number].names)
         free(them.groups[number].shares)
+    Py_XDECREF(them.asks)
+    if them.inland != NULL:
+        release_receivers(them.inland)
     free(them.local)
     free(them.groups)
     free(them)

@@ -15,7 +15,9 @@ exits with code 2, as programs in Go do. SIGPIPE is ignored by Python itself.
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
+import io
 import os
 import signal
 import sys
@@ -64,8 +66,9 @@ class SignalsBeforeStart:
 
 def _end_with_a_dump_on_quit() -> None:
     signal.signal(signal.SIGQUIT, lambda _number, _frame: os._exit(2))
-    if sys.stderr is not None:
-        # Written at once, even when the interpreter is stuck; then comes the handler above.
+    # Written at once, even when the interpreter is stuck; then comes the handler above. Whoever runs the
+    # command in a program of theirs may have replaced stderr by something that is no file.
+    with contextlib.suppress(AttributeError, io.UnsupportedOperation):
         faulthandler.register(signal.SIGQUIT, file=sys.stderr, all_threads=True, chain=True)
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from natscore.errors import Violation
     from natscore.events import ConnectionId
-    from natscore.plane import Filter
+    from natscore.plane import Asked, Filter
     from natscore.responses import Responses
     from natscore.sublist import Node, SubjectTable
 
@@ -193,9 +193,11 @@ class Source:
     """
 
     __slots__ = (
+        "asked",
         "awaiting_connect",
         "buffer",
         "cid",
+        "delivered",
         "echo",
         "first_ping_due",
         "have",
@@ -245,6 +247,8 @@ class Source:
         self.stepping = False  # one op a run, for tracing
         self.stepped = b""  # the op that the last run performed, when stepping
         self.ops: list[tuple[bytes, list[bytes]]] = []
+        self.asked: Asked | None = None  # what the server itself shall do for a message
+        self.delivered = False  # whether anybody got the message that was delivered last, by itself
         self.missed: tuple[Node, ...] = ()
         self.missed_subject = b""  # what was published to them
         self.unfinished: Iterator[None] | None = None  # a fan-out to more receivers than a turn serves

@@ -148,6 +148,9 @@ class PureDataPlane(Delivery):
         assert isinstance(source, Source)
         if source.unfinished is not None and not self.go_on(source):
             return Stop.TURN_OVER
+        asked = source.asked
+        if asked is not None:
+            return Stop.ASK
         if source.have < source.need:
             if not source.have:
                 source.forget()  # the last chunk is done: an idle connection holds no buffer
@@ -266,6 +269,7 @@ class PureDataPlane(Delivery):
                 or payload >= LARGE_PAYLOAD
                 or not plan.distinct
                 or plan.refuses
+                or plan.asks
                 or (headers_here and header_size == 0)
                 or (reply is not None and (source.no_responders or plan.tracks))
             ):
@@ -292,6 +296,8 @@ class PureDataPlane(Delivery):
                 if source.stepping:
                     source.stepped = buffer[position:end]
                     stop = Stop.STEPPED
+                elif source.asked is not None:
+                    stop = Stop.ASK
                 position = end
                 if stop is not None:
                     break
@@ -465,6 +471,8 @@ class PureDataPlane(Delivery):
         if source.stepping:
             source.stepped = buffer[position:end]
             return Stop.STEPPED
+        if source.asked is not None:
+            return Stop.ASK
         return Stop.TURN_OVER if self._left <= 0 or source.unfinished is not None else None
 
 

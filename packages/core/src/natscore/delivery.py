@@ -20,8 +20,19 @@ from typing import TYPE_CHECKING, Final
 
 from natscore.cells import LARGE_PAYLOAD, Source
 from natscore.errors import invalid_publish_subject, publish_denied, reply_denied
+from natscore.message import Division, Message
+from natscore.plane import Asked, Stop
 from natscore.subject import is_valid_literal
-from natscore.turn import DELIVERY_COST, PART_MAX, READY_COST, RECEIVERS_MAX, RULE_COST, SINGLE_COST
+from natscore.sublist import SubjectTable
+from natscore.turn import (
+    DELIVERY_COST,
+    PART_MAX,
+    READY_COST,
+    RECEIVERS_MAX,
+    RULE_COST,
+    SINGLE_COST,
+    STEP_COST,
+)
 from natscore.wire.headers import no_responders, strip_headers
 
 if TYPE_CHECKING:
@@ -38,45 +49,6 @@ if TYPE_CHECKING:
 __all__ = ["DENIED_MAX", "Delivery"]
 
 DENIED_MAX: Final = 32  # refused publishes that are reported between two settles
-
-
-class _Division:
-    """A run of messages being divided among a queue group."""
-
-    __slots__ = ("members", "n", "shares", "tries")
-
-    def __init__(self, members: tuple[Subscription, ...]) -> None:
-        self.members: tuple[Subscription, ...] | list[Subscription] = members
-        self.n = self.tries = len(members)  # who may be drawn, and how many are asked then
-        self.shares: dict[Subscription, list[bytes]] = {}
-
-    def leave(self, at: int) -> None:
-        """One candidate has got all that it wanted."""
-        members = self.members
-        if isinstance(members, tuple):
-            self.members = members = list(members)
-        del members[at]
-        self.n = self.tries = len(members)
-
-
-class _Message:
-    """One message on its way to receivers that may not all take its headers."""
-
-    __slots__ = ("_bare", "body", "line", "reply", "with_headers")
-
-    def __init__(self, line: bytes, body: bytes, with_headers: bool, reply: bytes) -> None:
-        self.reply = reply  # if it is to be noted; empty otherwise
-        self.line = line
-        self.body = body
-        self.with_headers = with_headers
-        self._bare: tuple[bytes, bytes] | None = None
-
-    def bare(self) -> tuple[bytes, bytes]:
-        """Line and body without headers, made once, so that receivers share a large payload."""
-        if self._bare is None:
-            size, _, rest = strip_headers(self.line + self.body).partition(b"\r\n")
-            self._bare = (size + b"\r\n", rest)
-        return self._bare
 
 
 class Delivery:
@@ -232,7 +204,7 @@ class Delivery:
         max is no candidate for the next, as in the plan that follows the settle.
         """
         pick = self._choices.pick
-        rows = [_Division(group.members) for group in plan.groups]
+        rows = [Division(group.members) for group in plan.groups]
         for tail, row in product(tails, rows):
             members = row.members
             n = row.n
@@ -304,7 +276,6 @@ class Delivery:
         `header_size` is -1 for PUB. The order of checks is section 10's.
         """
         own = source.outbox
-        ready = len(self.ready)
         source.messages += 1
         source.volume += len(body) - 2
         if source.pedantic and not is_valid_literal(subject):
@@ -320,13 +291,58 @@ class Delivery:
         if source.verbose:
             own.write(b"+OK\r\n")
 
-        with_headers = header_size > 0
         if header_size == 0:  # no header after all: MSG for everybody
             line, _, _ = strip_headers(line + body).partition(b"\r\n")
             line += b"\r\n"
-        message = _Message(line, body, with_headers, reply if plan.tracks else b"")
+        message = Message(line, body, header_size, None if source.echo else own)
+        return self._send(source, plan, subject, reply, message)
+
+    def post(
+        self,
+        source: plane.Source,
+        table: plane.SubjectTable,
+        subject: bytes,
+        reply: bytes,
+        headers: bytes,
+        payload: bytes,
+    ) -> Stop:
+        """Publish in the account of `table` what a message of `source` led to: DONE, or MISS."""
+        assert isinstance(source, Source)
+        assert isinstance(table, SubjectTable)
+        steps = table.sublist.steps
+        plan = table.look_up(subject)
+        self._left -= (table.sublist.steps - steps) * STEP_COST
+        if isinstance(plan, tuple):
+            source.missed, source.missed_subject = plan, subject
+            return Stop.MISS
+        size = len(headers) + len(payload)
+        line = b"%d %d\r\n" % (len(headers), size) if headers else b"%d\r\n" % size
+        if reply:
+            line = reply + b" " + line
+        message = Message(line, headers + payload + b"\r\n", len(headers), None, is_posted=True)
+        source.delivered = False
+        if not plan.refuses:
+            self._left -= self._send(source, plan.inland or plan, subject, reply, message)
+        return Stop.DONE
+
+    def tell_no_responders(self, source: plane.Source, subject: bytes, reply: bytes) -> None:
+        """Answer a request of `source` that nobody got, where it waits for the answer."""
+        assert isinstance(source, Source)
+        ready = len(self.ready)
+        steps = source.table.sublist.steps
+        cost = self._tell_no_responders(source, subject, reply)
+        cost += (source.table.sublist.steps - steps) * STEP_COST
+        self._left -= cost + READY_COST * (len(self.ready) - ready)
+
+    def _send(
+        self, source: Source, plan: Plan[Subscription], subject: bytes, reply: bytes, message: Message
+    ) -> int:
+        """Give one message to those whom a plan names, and answer what it cost the turn."""
+        ready = len(self.ready)
+        body = message.body
+        message.reply = reply if plan.tracks else b""
         if plan.fanout > RECEIVERS_MAX or plan.fanout * len(body) > PART_MAX:
-            self._begin(source, self._publish_parts(source, plan, subject, reply, message))
+            self._begin(source, self._send_parts(source, plan, subject, reply, message))
             return SINGLE_COST + plan.overhead + READY_COST * (len(self.ready) - ready)
         cost = SINGLE_COST + plan.overhead
         delivered = 0
@@ -344,12 +360,30 @@ class Delivery:
         cost += delivered * (SINGLE_COST + len(body))
         if message.reply:
             cost += delivered * RULE_COST
-        if not delivered and reply and source.no_responders:
-            cost += self._tell_no_responders(source, subject, reply)
+        cost += self._conclude(source, plan, subject, reply, message, delivered)
         return cost + READY_COST * (len(self.ready) - ready)
 
-    def _publish_parts(
-        self, source: Source, plan: Plan[Subscription], subject: bytes, reply: bytes, message: _Message
+    def _conclude(
+        self,
+        source: Source,
+        plan: Plan[Subscription],
+        subject: bytes,
+        reply: bytes,
+        message: Message,
+        delivered: int,
+    ) -> int:
+        """Everybody has it who gets it: ask the server itself, or tell that there is nobody."""
+        source.delivered = delivered > 0
+        if plan.asks:
+            start = max(message.header_size, 0)
+            headers, payload = message.body[:start], message.body[start:-2]
+            source.asked = Asked(plan.asks, subject, reply, headers, payload, delivered > 0)
+        elif not delivered and reply and source.no_responders and not message.is_posted:
+            return self._tell_no_responders(source, subject, reply)
+        return 0
+
+    def _send_parts(
+        self, source: Source, plan: Plan[Subscription], subject: bytes, reply: bytes, message: Message
     ) -> Iterator[None]:
         """Deliver one message to many receivers, with a stop after each part of them."""
         part = max(1, min(RECEIVERS_MAX, PART_MAX // len(message.body)))
@@ -367,11 +401,10 @@ class Delivery:
             delivered += self._deliver_to_one(source, group, subject, message)[0]
             if number % part == 0:
                 yield
-        if not delivered and reply and source.no_responders:
-            self._tell_no_responders(source, subject, reply)
+        self._conclude(source, plan, subject, reply, message, delivered)
 
     def _deliver_to_one(
-        self, source: Source, group: Group[Subscription], subject: bytes, message: _Message
+        self, source: Source, group: Group[Subscription], subject: bytes, message: Message
     ) -> tuple[bool, int]:
         """Deliver to one member of a group: whether one took it, and how many were asked."""
         members = group.members
@@ -384,10 +417,10 @@ class Delivery:
                 return True, step + 1
         return False, n
 
-    def _deliver(self, source: Source, subscription: Subscription, subject: bytes, message: _Message) -> bool:
+    def _deliver(self, source: Source, subscription: Subscription, subject: bytes, message: Message) -> bool:
         """Append one message for one subscription, if it accepts it."""
         outbox = subscription.outbox
-        if not outbox.accepts or not subscription.live or (outbox is source.outbox and not source.echo):
+        if not outbox.accepts or not subscription.live or outbox is message.own:
             return False
         line, body, with_headers = message.line, message.body, message.with_headers
         if with_headers and not outbox.headers:

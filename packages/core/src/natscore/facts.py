@@ -31,6 +31,7 @@ __all__ = [
     "LinkEstablished",
     "OptionsChanged",
     "PermissionsChanged",
+    "RepliesExpected",
     "SlowConsumerDetected",
     "SubscriptionsChanged",
     "Wanted",
@@ -117,6 +118,14 @@ class LinkEstablished:
 
 
 @dataclass(slots=True)
+class RepliesExpected:
+    """A service of an account is asked for the first time: answers come to subjects with this prefix."""
+
+    account: str
+    prefix: bytes
+
+
+@dataclass(slots=True)
 class ConnectionEnded:
     """It was decided that a connection ends; from here on it gets nothing. Its interest goes in slices."""
 
@@ -140,6 +149,7 @@ Fact: TypeAlias = (
     | AuthenticationFailed
     | SlowConsumerDetected
     | LinkEstablished
+    | RepliesExpected
     | ConnectionEnded
     | ConnectionForgotten
 )

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 
-__all__ = ["server_id"]
+__all__ = ["server_hash", "server_id"]
 
+_DIGITS = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _PREFIX_SERVER = 13 << 3  # makes the first base32 character an N
 
 
@@ -25,3 +27,9 @@ def server_id(key: bytes) -> str:
     raw = bytes([_PREFIX_SERVER]) + key
     checksum = binascii.crc_hqx(raw, 0)
     return base64.b32encode(raw + checksum.to_bytes(2, "little")).decode().rstrip("=")
+
+
+def server_hash(name: str) -> bytes:
+    """Eight characters that stand for a server in subjects (accounts.md section 6.3)."""
+    digest = hashlib.sha256(name.encode(errors="surrogateescape")).digest()
+    return bytes(_DIGITS[byte % 62] for byte in digest[:8])

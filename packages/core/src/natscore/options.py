@@ -85,6 +85,9 @@ class Options:
     unauthenticated_per_address_max: int = 0  # connections of one address that did not log in; 0: off
     responses_max: int = RESPONSES_MAX  # replies that a client with `allow_responses` may still answer
     turn_output_max: int = 16_777_216  # a turn ends between two messages once it wrote this much
+    account_responses_max: int = 131_072  # replies of services that are awaited in one account
+    export_responses_max: int = 65_536  # ... and of one export
+    internal_publishes_max: int = 256  # messages in other accounts that one message may lead to
 
     # authentication: a single user, or a token
     user: str = field(default="", repr=False)
@@ -127,7 +130,8 @@ class Options:
                 f" lame duck duration ({self.lame_duck_duration_ns} ns)"
             )
         for name in ("max_control_line", "max_pending", "write_deadline_ns", "ping_interval_ns",
-                     "memory_max", "responses_max", "turn_output_max", "auth_timeout_ns"):  # fmt: skip
+                     "memory_max", "responses_max", "turn_output_max", "auth_timeout_ns",
+                     "account_responses_max", "export_responses_max", "internal_publishes_max"):  # fmt: skip
             if getattr(self, name) <= 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be above 0")
 

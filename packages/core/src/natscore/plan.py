@@ -16,6 +16,7 @@ from __future__ import annotations
 from itertools import chain
 from typing import TYPE_CHECKING, Final, Generic, Never, TypeVar, cast
 
+from natscore.plane import SERVER
 from natscore.sublist import Entry
 from natscore.turn import DELIVERY_COST, DRAW_COST, OP_COST, RECEIVERS_MAX, RULE_COST, RUN_COST
 
@@ -71,14 +72,19 @@ class Renamed(Generic[S_co]):
 
 
 class Plan(Generic[S_co]):
-    """Deliver to `local`, to `renamed`, and to one member of each of `groups`, unless it is a refusal."""
+    """Deliver to `local`, to `renamed`, and to one member of each of `groups`, and ask the server itself.
+
+    A refusal does nothing of that.
+    """
 
     __slots__ = (
         "_entries",
+        "asks",
         "cost",
         "distinct",
         "fanout",
         "groups",
+        "inland",
         "local",
         "overhead",
         "receivers",
@@ -94,12 +100,18 @@ class Plan(Generic[S_co]):
         groups: tuple[Group[S_co], ...],
         *,
         renamed: tuple[Renamed[S_co], ...] = (),
+        asks: tuple[bytes, ...] = (),
+        inland: Plan[S_co] | None = None,
         refuses: bool = False,
         cost: int = 0,
     ) -> None:
         self.local = local
         self.renamed = renamed
         self.groups = groups
+        self.inland = (
+            inland  # the same without those who get it through a stream import; None: there are none
+        )
+        self.asks = asks  # the sids of subscriptions of the server itself, which is asked what to do
         self.refuses = refuses  # the subject is not to be published to: an -ERR, nothing else
         self.cost = cost  # what making it weighed in the turn
         plain = local if not renamed else (*local, *chain.from_iterable(one.receivers for one in renamed))
@@ -169,18 +181,31 @@ def compile_plan(nodes: Iterable[plane.Node[S]], subject: bytes = b"", *, stream
         local += node.plain
         for queue, members in node.queues.items():
             groups.setdefault(queue, []).extend(members)
+    asks = tuple(one.sid for one in local if one.outbox.cid == SERVER)
+    if asks:
+        local = [one for one in local if one.outbox.cid != SERVER]
     # whoever is looked at costs something, although a filter may leave nobody in the plan
-    cost = OP_COST + DELIVERY_COST * (len(local) + sum(map(len, groups.values())))
+    cost = OP_COST + DELIVERY_COST * (len(asks) + len(local) + sum(map(len, groups.values())))
     # by name, so that the order of draws does not depend on who came and went
     ordered = {queue: groups[queue] for queue in sorted(groups)}
-    if any(one.filter is not None for one in chain(local, *groups.values())):
-        return _particular_plan(local, ordered, subject, cost, streams)
+    filtered = [one for one in chain(local, *groups.values()) if one.filter is not None]
+    if filtered:
+        plan = _particular_plan(local, ordered, subject, asks, cost, streams=True)
+        if any(one.receiver is not one for one in filtered):
+            plan.inland = _particular_plan(local, ordered, subject, asks, cost, streams=False)
+        return plan if streams or plan.inland is None else plan.inland
     chosen = tuple(Group(queue, tuple(members)) for queue, members in ordered.items())
-    return Plan(tuple(local), chosen, cost=cost)
+    return Plan(tuple(local), chosen, asks=asks, cost=cost)
 
 
 def _particular_plan(
-    local: list[S], groups: dict[bytes, list[S]], subject: bytes, cost: int, streams: bool
+    local: list[S],
+    groups: dict[bytes, list[S]],
+    subject: bytes,
+    asks: tuple[bytes, ...],
+    cost: int,
+    *,
+    streams: bool,
 ) -> Plan[S]:
     """The plan where somebody has a filter. Equal filters are asked once."""
     names: dict[Filter, bytes | None] = {}
@@ -199,6 +224,7 @@ def _particular_plan(
         as_published,
         tuple(chosen),
         renamed=tuple(Renamed(name, tuple(receivers)) for name, receivers in by_name.items()),
+        asks=asks,
         cost=cost + RULE_COST * sum(one.rules for one in names),
     )
 

@@ -16,22 +16,24 @@ that was recorded with one replays with the other
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeVar
 
 from natscore.account.permissions import RESPONSES_MAX
+from natscore.events import ConnectionId
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from natscore.account.permissions import ResponsePermission
     from natscore.errors import Violation
-    from natscore.events import ConnectionId
     from natscore.plan import Plan
     from natscore.responses import Responses
 
 __all__ = [
     "CLIENT_RESERVED",
     "HELD_MAX",
+    "SERVER",
+    "Asked",
     "DataPlane",
     "Filter",
     "Found",
@@ -47,6 +49,9 @@ __all__ = [
 CLIENT_RESERVED: Final = (b"_GR_.", b"$NRG.")
 """Prefixes that a client must not publish to (client-protocol.md section 20)."""
 
+SERVER: Final = ConnectionId(0)
+"""The connection of the server itself: what its subscriptions match is asked of the control plane."""
+
 HELD_MAX: Final = 16_384
 """Bytes that a shell may leave in an outbox from one read to the next; what holds more it offers (ADR 15)."""
 
@@ -60,11 +65,26 @@ class Stop(enum.Enum):
     NEED_DATA = enum.auto()  # everything complete is done
     OPS = enum.auto()  # source.ops holds protocol operations for the control plane
     MISS = enum.auto()  # source.missed holds nodes of which no plan was made
+    ASK = enum.auto()  # source.asked holds a message that the server itself subscribes to
+    DONE = (
+        enum.auto()
+    )  # of `post`: source.delivered, source.asked and source.unfinished say what became of it
     TURN_OVER = enum.auto()  # the turn's output is spent; the rest waits in the source
     STEPPED = enum.auto()  # one op is done, and the source is stepping
     EXHAUSTED = enum.auto()  # a subscription reached its max, which is settled before the next op
     VIOLATION = enum.auto()  # source.violation; what came before it has been done
     UNAUTHENTICATED = enum.auto()  # the first op is not CONNECT although a login is required
+
+
+class Asked(NamedTuple):
+    """A message that subscriptions of the server match, for the control plane to carry on."""
+
+    sids: tuple[bytes, ...]  # of those subscriptions
+    subject: bytes
+    reply: bytes
+    headers: bytes  # the block, or nothing
+    payload: bytes
+    delivered: bool  # whether anybody else got it
 
 
 class Outbox(Protocol):
@@ -240,6 +260,7 @@ class Source(Protocol):
     no_responders: bool
     stepping: bool  # one op a run, for tracing
     ops: list[tuple[bytes, list[bytes]]]  # what was said to the control plane; to be replaced when taken
+    asked: Asked | None  # what the server itself shall do for a message; to be taken before the next op
 
     @property
     def cid(self) -> ConnectionId: ...
@@ -266,6 +287,10 @@ class Source(Protocol):
     @property
     def unfinished(self) -> object | None:
         """A fan-out to more receivers than a turn serves, of which something is left."""
+
+    @property
+    def delivered(self) -> bool:
+        """Whether anybody got the message that was delivered last, by itself; the server does not count."""
 
     @property
     def violation(self) -> Violation | None: ...
@@ -406,3 +431,20 @@ class DataPlane(Protocol):
 
     def go_on(self, source: Source) -> bool:
         """Perform the next part of a fan-out. Is it done?"""
+
+    def post(
+        self,
+        source: Source,
+        table: SubjectTable,
+        subject: bytes,
+        reply: bytes,
+        headers: bytes,
+        payload: bytes,
+    ) -> Stop:
+        """Publish in the account of `table` what a message of `source` led to: DONE, or MISS.
+
+        Nobody gets it through a stream import, and echo does not matter.
+        """
+
+    def tell_no_responders(self, source: Source, subject: bytes, reply: bytes) -> None:
+        """Answer a request of `source` that nobody got, where it waits for the answer."""

@@ -31,9 +31,11 @@ from natscore.connection.entrance import Entrance
 from natscore.connection.lifecycle import Lifecycle
 from natscore.connection.pressure import Pressure
 from natscore.connection.reloading import Reloading
+from natscore.connection.services import Services
 from natscore.connection.session import Phase, Session, Timer
 from natscore.connection.states import CLIENT_LIFETIME
 from natscore.connection.trace import trace_ops, trace_outputs, trace_publish, trace_removals
+from natscore.connection.traffic import Traffic
 from natscore.dataplane import PureDataPlane
 from natscore.deadlines import Deadlines
 from natscore.effects import Close, Continue, Level
@@ -121,6 +123,8 @@ class Server:
         self._lifecycle: Lifecycle
         self._pressure: Pressure
         self._entrance: Entrance
+        self._services: Services
+        self._traffic: Traffic
         self._reloading: Reloading
         self._departure: Departure
         self._refused: set[ConnectionId] = set()  # of a kind that this server does not take
@@ -208,7 +212,7 @@ class Server:
     @property
     def is_quiet(self) -> bool:
         """Whether no work is left over for another turn."""
-        return not (self._lifecycle.turns or self._reloading.is_walking)
+        return not (self._lifecycle.turns or self._reloading.is_walking or self._services.has_work)
 
     @property
     def held_bytes(self) -> int:
@@ -227,6 +231,8 @@ class Server:
         self._lifecycle = Lifecycle(self._context, self._settle)
         self._pressure = Pressure(self._context, self._lifecycle, self._settle)
         self._entrance = Entrance(self._context, self._lifecycle)
+        self._services = Services(self._context, self._settle)
+        self._traffic = Traffic(self._context, self._lifecycle, self._pressure, self._settle)
         self._reloading = Reloading(
             self._context, self._lifecycle, self._settle, self._settle_all, self._authenticators
         )
@@ -281,6 +287,8 @@ class Server:
             cid, timer = key
             if timer is Timer.TLS_RATE:
                 self._entrance.report_rejected()
+            elif timer is Timer.RESPONSES:
+                self._services.expire()
             elif timer is Timer.LAME_DUCK:
                 self._departure.expired()
             elif (session := self._lifecycle.sessions.get(cid)) is not None:
@@ -288,6 +296,7 @@ class Server:
 
     def _turn_granted(self, event: TurnGranted) -> None:
         self._continue_asked = False
+        self._services.go_on()
         self._reloading.walk(self._guard)
         turns = self._lifecycle.turns
         while turns and self._plane.spend(0):
@@ -297,6 +306,7 @@ class Server:
                 self._guard(session, self._go_on)
                 return
             self._guard(session, self._lifecycle.withdraw)
+            self._guard(session, self._services.finish)
 
     def _dial_failed(self, event: DialFailed) -> None:
         self._context.note(Level.ERROR, "dial_failed", attempt=event.attempt, error=event.error)
@@ -331,7 +341,7 @@ class Server:
             if stop is Stop.STEPPED:
                 trace_publish(self._context, session, source.stepped)
             if plane.exhausted or plane.strained or plane.denied:
-                self._settle_traffic(session)
+                self._traffic.settle(session)
                 if session.phase is Phase.CLOSING:  # what it sent itself was too much for it
                     return
                 if stop is Stop.MISS:  # of nodes that may be gone: it is looked for again
@@ -346,6 +356,10 @@ class Server:
                 if self.options.trace:
                     trace_outputs(self._context, self._lifecycle.sessions)
                 if not plane.spend(OP_COST * len(ops)) and source.have:
+                    self._lifecycle.queue(session)
+            elif stop is Stop.ASK:
+                self._settle_all(session, self._services.perform(session))
+                if not plane.spend(0) and source.have:
                     self._lifecycle.queue(session)
             elif stop is Stop.MISS:
                 plan = compile_plan(source.missed, source.missed_subject)
@@ -404,27 +418,6 @@ class Server:
                 self._lifecycle.queue(session)
                 return
 
-    def _settle_traffic(self, session: Session | None) -> None:
-        """Draw the consequences of what the data plane just did, for a session that may be held back."""
-        plane = self._plane
-        if plane.exhausted:
-            for fact in client.end_exhausted(plane.exhausted):
-                plane.spend(OP_COST * len(fact.removed))
-                self._settle(fact)
-        if plane.denied:
-            for cid, subject, reply in plane.denied:
-                if (denied := self._lifecycle.sessions.get(cid)) is not None:
-                    self._context.note_of(
-                        denied, Level.ERROR, "publish_violation", subject=subject, reply=reply
-                    )
-            plane.denied.clear()
-        if plane.strained:
-            strained = dict.fromkeys(plane.strained)
-            plane.strained.clear()
-            for outbox in strained:
-                if (receiver := self._lifecycle.sessions.get(outbox.cid)) is not None:
-                    self._pressure.weigh(receiver, producer=session)
-
     # -- ending ------------------------------------------------------------------------------------
 
     def _guard(self, session: Session, act: Callable[[Session], None]) -> None:
@@ -457,8 +450,10 @@ class Server:
             raise StateCorruptedError(f"event {self._events}: {fact!r} cannot be folded") from bug
         if self._facts is not None:
             self._facts(fact)
-        if self.options.trace and isinstance(fact, SubscriptionsChanged):
-            trace_removals(self._context, self._lifecycle.sessions[fact.cid], fact)
+        if isinstance(fact, SubscriptionsChanged):
+            if self.options.trace:
+                trace_removals(self._context, self._lifecycle.sessions[fact.cid], fact)
+            self._services.interest_lost(fact)
         for reactor in REACTORS:
             marks = [(link, link.appended) for link in state.link_outboxes()] if state.audiences else ()
             try:
@@ -475,7 +470,7 @@ class Server:
     def _finish(self, context: Context) -> list[Effect]:
         plane = self._plane
         if plane.exhausted or plane.strained or plane.denied:
-            self._settle_traffic(None)  # delivered for a publisher that has ended, and reads no more
+            self._traffic.settle(None)  # delivered for a publisher that has ended, and reads no more
         self._pressure.relieve()
         if self.options.trace:
             trace_outputs(context, self._lifecycle.sessions)

@@ -25,10 +25,11 @@ from natscore.facts import (
     LinkEstablished,
     OptionsChanged,
     PermissionsChanged,
+    RepliesExpected,
     SlowConsumerDetected,
     SubscriptionsChanged,
 )
-from natscore.plane import CLIENT_RESERVED
+from natscore.plane import CLIENT_RESERVED, SERVER
 from natscore.turn import SHADOW_COST, WITHDRAW_MAX
 from natscore.wire.connect import NOTHING_SAID
 
@@ -36,12 +37,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from natscore.account.accounts import Accounts
+    from natscore.account.imports import ImportedService
     from natscore.account.permissions import DeliveryFilter, Rules
     from natscore.errors import CloseReason
     from natscore.events import Address, ConnectionKind, Instant
     from natscore.facts import Fact
     from natscore.options import Options
-    from natscore.plane import DataPlane, Outbox, Source, SubjectTable, Sublist, Subscription
+    from natscore.plane import DataPlane, Node, Outbox, Source, SubjectTable, Sublist, Subscription
 
 __all__ = ["Account", "Audience", "Connection", "InterestKey", "State"]
 
@@ -52,7 +54,10 @@ InterestKey: TypeAlias = tuple[str, bytes, bytes | None]
 class Account:
     """A space of subjects: what crosses to another account is what `declared` imports and exports."""
 
-    __slots__ = ("_plane", "_restricted", "clients", "declared", "is_gone", "name", "sublist", "table")
+    __slots__ = (
+        "_plane", "_restricted", "clients", "declared", "imported", "is_gone", "name", "own", "replies",
+        "sublist", "table",
+    )  # fmt: skip
 
     def __init__(self, declared: DeclaredAccount, plane: DataPlane) -> None:
         self.name = declared.name
@@ -60,6 +65,9 @@ class Account:
         self.sublist = plane.sublist()
         self.table = plane.table(self.sublist, CLIENT_RESERVED)
         self.clients = 0
+        self.own: dict[bytes, Subscription] = {}  # subscriptions of the server itself, by sid
+        self.imported: dict[bytes, int] = {}  # ... those to services, by subject: how many
+        self.replies = b""  # what stands before each reply subject of a service, once there was one
         self.is_gone = False  # a reload took it away; it stays while somebody is in it
         self._plane = plane
         self._restricted: dict[Rules, _SharedTable] = {}
@@ -85,6 +93,15 @@ class Account:
             if not shared.users:
                 del self._restricted[rules]
                 self._plane.retire(shared.table)
+
+    @property
+    def subscriptions(self) -> int:
+        """How many subscriptions its connections have."""
+        return self.sublist.count - len(self.own)
+
+    def plain(self, node: Node[Subscription]) -> int:
+        """How many plain subscriptions concern other servers: the imports of services are ours alone."""
+        return len(node.plain) - self.imported.get(node.subject, 0)
 
     def _patterns(self, patterns: tuple[bytes, ...]) -> Sublist:
         """A sublist of nobody's subscriptions: what it matches, the rules match."""
@@ -184,9 +201,16 @@ class State:
         self.options = options
         self.plane = plane
         self.connections: dict[ConnectionId, Connection] = {}
-        declared = accounts if accounts is not None else resolved(options.accounts)
-        self.accounts = {one.name: Account(one, plane) for one in declared}
+        accounts_declared = accounts if accounts is not None else resolved(options.accounts)
+        self.accounts = {one.name: Account(one, plane) for one in accounts_declared}
         self.audiences: dict[ConnectionKind, Audience] = {}  # links that hear the same of our interest
+        self.system_account = accounts_declared.system_account
+        self.inbox = plane.outbox(SERVER)  # nothing is ever written to it
+        # by sid: in which account the server subscribes, and to which service; None: to answers
+        self.services: dict[bytes, tuple[Account, ImportedService | None]] = {}
+        self._own_sids = 0
+        for account in self.accounts.values():
+            self._import_services(account)
         self.loaded: Instant | None = None  # when a reload last changed the settings
         self.open_connections = 0
         self.slow_consumers = 0
@@ -200,6 +224,7 @@ class State:
             AuthenticationFailed: self._authentication_failed,
             SlowConsumerDetected: self._slow_consumer_detected,
             LinkEstablished: self._link_established,
+            RepliesExpected: self._replies_expected,
             ConnectionEnded: self._connection_ended,
             ConnectionForgotten: self._connection_forgotten,
         }
@@ -223,16 +248,16 @@ class State:
         name, subject, queue = key
         account = self.accounts.get(name)
         node = account.sublist.node(subject) if account is not None else None
-        if node is None:
+        if account is None or node is None:
             return 0
-        return int(bool(node.plain)) if queue is None else len(node.queues.get(queue, ()))
+        return int(account.plain(node) > 0) if queue is None else len(node.queues.get(queue, ()))
 
     def interest_keys(self) -> Iterator[InterestKey]:
         """Every key with a weight, in a fixed order."""
         for name, account in self.accounts.items():
             keys: list[InterestKey] = []  # nodes are read without anything in between
             for node in account.sublist.nodes():
-                if node.plain:
+                if account.plain(node):
                     keys.append((name, node.subject, None))
                 keys += [(name, node.subject, queue) for queue in node.queues]
             yield from keys
@@ -251,7 +276,11 @@ class State:
             "slow_consumers": self.slow_consumers,
             "authentication_failures": self.authentication_failures,
             "accounts": {
-                name: {"subscriptions": account.sublist.count, "clients": account.clients}
+                name: {
+                    "subscriptions": account.subscriptions,
+                    "clients": account.clients,
+                    "replies": account.replies,
+                }
                 for name, account in self.accounts.items()
             },
             "connections": {
@@ -369,6 +398,7 @@ class State:
         self.options = fact.options
         self.loaded = fact.at
         declared = resolved(fact.options.accounts)
+        self.system_account = declared.system_account
         for name, account in list(self.accounts.items()):
             account.is_gone = name not in declared
             account.declared = _undeclared(name) if account.is_gone else declared[name]
@@ -376,10 +406,12 @@ class State:
         for one in declared:
             if one.name not in self.accounts:
                 self.accounts[one.name] = Account(one, self.plane)
+        for account in self.accounts.values():
+            self._import_services(account)
 
     def _drop_if_unused(self, account: Account) -> None:
         """Forget an account that a reload took away, once nobody is in it."""
-        if account.is_gone and not account.clients and not account.sublist.count:
+        if account.is_gone and not account.clients and not account.subscriptions:
             self.accounts.pop(account.name, None)
 
     def _permissions_changed(self, fact: PermissionsChanged) -> None:
@@ -403,6 +435,41 @@ class State:
         if audience is None:
             audience = self.audiences[connection.kind] = Audience(connection.kind)
         audience.joining[fact.cid] = connection.outbox
+
+    def _replies_expected(self, fact: RepliesExpected) -> None:
+        account = self.account(fact.account)
+        assert not account.replies
+        account.replies = fact.prefix
+        self._subscribe(account, fact.prefix + b">", None)
+
+    def _import_services(self, account: Account) -> None:
+        """Subscribe to the services that an account imports, and to none that it no longer does."""
+        wanted = dict.fromkeys(account.declared.services)
+        for sid in list(account.own):
+            _, service = self.services[sid]
+            if service is None:
+                continue
+            if service in wanted:
+                del wanted[service]
+                continue
+            account.sublist.remove(account.own.pop(sid))
+            del self.services[sid]
+            account.imported[service.local] -= 1
+            if not account.imported[service.local]:
+                del account.imported[service.local]
+        for service in wanted:
+            self._subscribe(account, service.local, service)
+
+    def _subscribe(self, account: Account, subject: bytes, service: ImportedService | None) -> None:
+        """Let the server itself subscribe in an account, to be asked about what is published there."""
+        self._own_sids += 1
+        sid = b"%d" % self._own_sids
+        subscription = self.plane.subscription(self.inbox, sid, subject, None)
+        account.sublist.insert(subscription)
+        account.own[sid] = subscription
+        self.services[sid] = (account, service)
+        if service is not None:
+            account.imported[subject] = account.imported.get(subject, 0) + 1
 
     def _connection_ended(self, fact: ConnectionEnded) -> None:
         connection = self.connections[fact.cid]

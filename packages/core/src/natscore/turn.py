@@ -20,6 +20,7 @@ __all__ = [
     "RECEIVERS_MAX",
     "RULE_COST",
     "RUN_COST",
+    "SERVICE_COST",
     "SHADOWS_MAX",
     "SHADOW_COST",
     "SINGLE_COST",
@@ -34,6 +35,7 @@ SINGLE_COST: Final = 1_024  # a message, or a delivery, that goes by itself
 STEP_COST: Final = 256  # a place looked at while matching
 RULE_COST: Final = 1_024  # a denial compared with a subject for whoever is subscribed more broadly
 OP_COST: Final = 8_192  # an op of the control plane, or a subscription removed
+SERVICE_COST: Final = 16_384  # a message carried into another account by the control plane
 SHADOW_COST: Final = 8_192  # a shadow of a subscription, in another account, made or removed
 READY_COST: Final = 8_192  # an outbox that has something to write: a system call, whatever its size
 

@@ -257,7 +257,7 @@ def test_who_is_moved_to_another_account_leaves_its_subscriptions_behind() -> No
 
     assert client.take() == b"+OK\r\nMSG foo 1 0\r\n\r\n"
     assert client.is_open
-    assert [account.sublist.count for account in server.state.accounts.values()] == [0, 0, 0]
+    assert [account.subscriptions for account in server.state.accounts.values()] == [0, 0, 0]
     server.check()
 
 

@@ -195,7 +195,7 @@ def test_a_transport_that_goes_away_ends_the_connection(why: PeerClosing, reason
     (note,) = [effect for effect in effects if getattr(effect, "name", "") == "client_connection_closed"]
     assert note.fields["reason"] is reason  # type: ignore[union-attr]
     assert not bare.server.state.connections
-    assert bare.server.state.accounts["$G"].sublist.count == 0
+    assert bare.server.state.accounts["$G"].subscriptions == 0
     assert bare.server.state.open_connections == 0
     assert bare.server.next_deadline() is None
 
@@ -244,15 +244,15 @@ def test_a_connection_that_wants_much_is_withdrawn_in_slices_and_gets_nothing_me
     bare.facts.clear()
 
     effects = bare.close(5)
-    sublist = bare.server.state.accounts["$G"].sublist
-    assert sublist.count == wanted - WITHDRAW_MAX
+    account = bare.server.state.accounts["$G"]
+    assert account.subscriptions == wanted - WITHDRAW_MAX
     assert of_type(effects, Continue) == [Continue()]
     assert not any(isinstance(fact, ConnectionForgotten) for fact in bare.facts)
     bare.receive(6, b"PUB foo.%d 0\r\n\r\n" % (wanted - 1))
     assert bare.server.state.connections[ConnectionId(5)].outbox.size == 0
     bare.rest()
 
-    assert sublist.count == 0
+    assert account.subscriptions == 0
     removed = [len(fact.removed) for fact in bare.facts if isinstance(fact, SubscriptionsChanged)]
     assert removed == [WITHDRAW_MAX, WITHDRAW_MAX, 1]
     assert isinstance(bare.facts[-1], ConnectionForgotten)

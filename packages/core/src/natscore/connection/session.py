@@ -43,12 +43,14 @@ class Timer(enum.IntEnum):
     TLS = enum.auto()
     TLS_RATE = enum.auto()  # this and the next: of the server, not of a connection
     LAME_DUCK = enum.auto()
+    RESPONSES = enum.auto()
 
 
 TimerKey: TypeAlias = "tuple[ConnectionId, Timer]"
 """A deadline's name."""
 
-TIMERS: Final = tuple(timer for timer in Timer if timer not in (Timer.TLS_RATE, Timer.LAME_DUCK))
+_OF_THE_SERVER: Final = (Timer.TLS_RATE, Timer.LAME_DUCK, Timer.RESPONSES)
+TIMERS: Final = tuple(timer for timer in Timer if timer not in _OF_THE_SERVER)
 """Those of one connection."""
 
 

@@ -23,8 +23,8 @@ from natscore.account.permissions import RESPONSES_MAX
 from natscore.entropy import Xorshift64
 from natscore.plan import Group, Plan, Renamed
 from natscore.plane import Stop
+from natscore.testing.found import PairedFound
 from natscore.testing.pairs import (
-    PairedFound,
     PairedNode,
     PairedOutbox,
     PairedShadow,
@@ -242,6 +242,38 @@ class PairedDataPlane:
             lambda: self._second.go_on(source.second),
         )
 
+    def post(
+        self,
+        source: Source,
+        table: SubjectTable,
+        subject: bytes,
+        reply: bytes,
+        headers: bytes,
+        payload: bytes,
+    ) -> Stop:
+        """Publish in both what a message of `source` led to, and compare what came of it."""
+        assert isinstance(source, PairedSource)
+        assert isinstance(table, PairedTable)
+        stop = self._step(
+            source,
+            "post",
+            lambda: self._first.post(source.first, table.first, subject, reply, headers, payload),
+            lambda: self._second.post(source.second, table.second, subject, reply, headers, payload),
+        )
+        if stop is Stop.MISS:
+            source.missed = self._pair_nodes(source.first.missed, source.second.missed)
+        return stop
+
+    def tell_no_responders(self, source: Source, subject: bytes, reply: bytes) -> None:
+        """Answer a request that nobody got, in both."""
+        assert isinstance(source, PairedSource)
+        self._step(
+            source,
+            "tell_no_responders",
+            lambda: self._first.tell_no_responders(source.first, subject, reply),
+            lambda: self._second.tell_no_responders(source.second, subject, reply),
+        )
+
     def check(self) -> None:
         """Compare everything that is there."""
         self._compare()
@@ -344,6 +376,8 @@ def _half(plan: Plan[Subscription], side: Callable[[PairedSubscription], Subscri
         own(plan.local),
         tuple(Group(group.queue, own(group.members), group.names) for group in plan.groups),
         renamed=tuple(Renamed(row.subject, own(row.receivers)) for row in plan.renamed),
+        asks=plan.asks,
+        inland=None if plan.inland is None else _half(plan.inland, side),
     )
 
 

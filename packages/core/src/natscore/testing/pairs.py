@@ -6,7 +6,7 @@ to both; what it reads is the first's, after a comparison with the second's.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from natscore.testing.agreement import PlanesDisagree, ReadAlike, WrittenAlike, agree
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from natscore.errors import Violation
     from natscore.events import ConnectionId
     from natscore.plane import (
+        Asked,
         Filter,
-        Found,
         Node,
         Outbox,
         Source,
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from natscore.responses import Responses
 
 __all__ = [
-    "PairedFound",
     "PairedNode",
     "PairedOutbox",
     "PairedShadow",
@@ -57,8 +56,7 @@ class PairedOutbox:
         self.first = first
         self.second = second
         self.cid: ConnectionId = agree("outbox", "cid", first.cid, second.cid)
-        # those in a sublist, by the first of each pair
-        self.subscriptions: dict[Subscription, PairedSubscription] = {}
+        self.subscriptions: dict[Subscription, PairedSubscription] = {}  # those in a sublist, by the first
         self._compared = first.appended  # of the bytes ever appended, so many were compared
         self._looked = 0  # of the subscriptions, where to go on comparing
 
@@ -340,6 +338,8 @@ class PairedSource:
     headers = WrittenAlike[bool]()
     no_responders = WrittenAlike[bool]()
     stepping = WrittenAlike[bool]()
+    asked: WrittenAlike[Asked | None] = WrittenAlike()
+    delivered = ReadAlike[bool]()
     have = ReadAlike[int]()
     has_work = ReadAlike[bool]()
     stepped = ReadAlike[bytes]()
@@ -414,7 +414,7 @@ class PairedSource:
 
 _RUN_CHANGES: Final = (
     "have", "pings", "messages", "volume", "stepped", "first_ping_due", "ops", "violation",
-    "a fan-out that is unfinished", "unparsed bytes",
+    "a fan-out that is unfinished", "unparsed bytes", "asked", "delivered",
 )  # fmt: skip
 
 
@@ -422,44 +422,9 @@ def _seen(source: Source) -> tuple[object, ...]:
     return (
         source.have, source.pings, source.messages, source.volume, source.stepped, source.first_ping_due,
         source.ops, _told(source.violation), source.unfinished is not None, source.peek(_PEEKED),
+        source.asked, source.delivered,
     )  # fmt: skip
 
 
 def _told(violation: Violation | None) -> tuple[object, ...] | None:
     return None if violation is None else (violation.wire_text, violation.reason)
-
-
-class PairedFound(Generic[T, U]):
-    """Two lists of what was found, as one of pairs."""
-
-    __slots__ = ("_key", "_name", "_pair", "first", "second")
-
-    def __init__(
-        self,
-        name: str,
-        first: Found[T],
-        second: Found[T],
-        key: Callable[[T], object],
-        pair: Callable[[T, T], U],
-    ) -> None:
-        self.first = first
-        self.second = second
-        self._name = name
-        self._key = key
-        self._pair = pair
-
-    def __str__(self) -> str:
-        return self._name
-
-    def __iter__(self) -> Iterator[U]:
-        first, second = list(self.first), list(self.second)
-        agree(self, "in order", [*map(self._key, first)], [*map(self._key, second)])
-        return map(self._pair, first, second)
-
-    def __len__(self) -> int:
-        return agree(self, "how many", len(self.first), len(self.second))
-
-    def clear(self) -> None:
-        """Forget both."""
-        self.first.clear()
-        self.second.clear()

@@ -327,7 +327,7 @@ class SimulatedServer:
         held = sum(
             len(c.subscriptions) + sum(map(len, c.shadows.values())) for c in state.connections.values()
         )
-        counted = sum(a.sublist.count for a in state.accounts.values())
+        counted = sum(a.subscriptions for a in state.accounts.values())
         self._require(held == counted, "connections and sublists disagree about subscriptions")
         self._require(self.server.is_quiet, "a turn was asked for and never granted")
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from natscore.events import ConnectionKind
-from natscore.facts import LinkEstablished, SubscriptionsChanged
+from natscore.facts import LinkEstablished, RepliesExpected, SubscriptionsChanged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -61,6 +61,9 @@ def tell_links(state: State, fact: Fact) -> None:
             ]
         for audience in state.audiences.values():
             _tell(state, audience, dict.fromkeys(keys))
+    elif isinstance(fact, RepliesExpected):
+        for audience in state.audiences.values():
+            _tell(state, audience, ((fact.account, fact.prefix + b">", None),))
     elif isinstance(fact, LinkEstablished):
         audience = state.audiences[state.connections[fact.cid].kind]
         _welcome(state, audience)

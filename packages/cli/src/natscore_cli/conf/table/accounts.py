@@ -236,7 +236,7 @@ _EXPORT: Final = Block(
             "2m",
             "longest time for the answer",
         ),
-        inner_later("latency", _subject_or(_LATENCY), "-", "samples of latency", block=_LATENCY),
+        inner("latency", _subject_or(_LATENCY), "-", "samples of latency", block=_LATENCY),
         inner_declined("allow_trace", BOOLEAN, "false", "traces may go on into this account", DECLINED),
     ),
     check=_check_export,
@@ -271,7 +271,7 @@ def _check_import(settings: Settings, place: Place, findings: Findings) -> None:
 _IMPORT: Final = Block(
     "import",
     (
-        inner_later(
+        inner(
             "stream",
             _source("Stream"),
             "-",
@@ -279,7 +279,7 @@ _IMPORT: Final = Block(
             block=_SOURCE,
             sample="{ account: A, subject: a } } ], exports: [ { stream: a",
         ),
-        inner_later(
+        inner(
             "service",
             _source("Service"),
             "-",
