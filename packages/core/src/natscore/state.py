@@ -392,6 +392,7 @@ class State:
         shadows = connection.shadows.pop(sid, ())
         for exporter, cell in shadows:
             exporter.sublist.remove(cell)
+            self._drop_if_unused(exporter)
         self.plane.spend(SHADOW_COST * len(shadows))
 
     def _options_changed(self, fact: OptionsChanged) -> None:
@@ -402,17 +403,19 @@ class State:
         for name, account in list(self.accounts.items()):
             account.is_gone = name not in declared
             account.declared = _undeclared(name) if account.is_gone else declared[name]
-            self._drop_if_unused(account)
         for one in declared:
             if one.name not in self.accounts:
                 self.accounts[one.name] = Account(one, self.plane)
-        for account in self.accounts.values():
+        for account in list(self.accounts.values()):
             self._import_services(account)
+            self._drop_if_unused(account)
 
     def _drop_if_unused(self, account: Account) -> None:
         """Forget an account that a reload took away, once nobody is in it."""
-        if account.is_gone and not account.clients and not account.subscriptions:
-            self.accounts.pop(account.name, None)
+        unused = account.is_gone and not account.clients and not account.subscriptions
+        if unused and self.accounts.pop(account.name, None) is not None:
+            for sid in account.own:
+                del self.services[sid]
 
     def _permissions_changed(self, fact: PermissionsChanged) -> None:
         connection = self.connections[fact.cid]
