@@ -66,9 +66,11 @@ class SignalsBeforeStart:
 
 def _end_with_a_dump_on_quit() -> None:
     signal.signal(signal.SIGQUIT, lambda _number, _frame: os._exit(2))
+    if sys.stderr is None:
+        return
     # Written at once, even when the interpreter is stuck; then comes the handler above. Whoever runs the
     # command in a program of theirs may have replaced stderr by something that is no file.
-    with contextlib.suppress(AttributeError, io.UnsupportedOperation):
+    with contextlib.suppress(io.UnsupportedOperation):
         faulthandler.register(signal.SIGQUIT, file=sys.stderr, all_threads=True, chain=True)
 
 
