@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from natscore.account.accounts import Accounts
     from natscore.account.imports import ImportedService
     from natscore.account.permissions import DeliveryFilter, Rules
+    from natscore.account.settings import AccountsSettings
     from natscore.errors import CloseReason
     from natscore.events import Address, ConnectionKind, Instant
     from natscore.facts import Fact
@@ -211,6 +212,7 @@ class State:
         self._own_sids = 0
         for account in self.accounts.values():
             self._import_services(account)
+        self._resolved: tuple[AccountsSettings, Accounts] | None = None
         self.loaded: Instant | None = None  # when a reload last changed the settings
         self.open_connections = 0
         self.slow_consumers = 0
@@ -228,6 +230,12 @@ class State:
             ConnectionEnded: self._connection_ended,
             ConnectionForgotten: self._connection_forgotten,
         }
+
+    def resolve(self, settings: AccountsSettings) -> Accounts:
+        """The accounts of these settings, made once for the question and the fact. Raises ConfigError."""
+        if self._resolved is None or self._resolved[0] is not settings:
+            self._resolved = (settings, resolved(settings))
+        return self._resolved[1]
 
     def account(self, name: str) -> Account:
         """The account of this name.
@@ -398,7 +406,8 @@ class State:
     def _options_changed(self, fact: OptionsChanged) -> None:
         self.options = fact.options
         self.loaded = fact.at
-        declared = resolved(fact.options.accounts)
+        declared = self.resolve(fact.options.accounts)
+        self._resolved = None
         self.system_account = declared.system_account
         for name, account in list(self.accounts.items()):
             account.is_gone = name not in declared
