@@ -33,7 +33,7 @@ from natscore.facts import RepliesExpected
 from natscore.identity import server_hash
 from natscore.plan import compile_plan
 from natscore.plane import SERVER, Stop
-from natscore.turn import SERVICE_COST, STEP_COST
+from natscore.turn import READY_COST, RECEIVERS_MAX, SERVICE_COST, STEP_COST
 from natscore.wire.client_info import encoded, text_of
 from natscore.wire.headers import with_info, without_info
 from natscore.wire.latency import Status
@@ -231,6 +231,7 @@ class Services:
             source.missed = ()
             plane.spend(plan.cost)
         while source.unfinished is not None:
+            plane.spend(READY_COST * RECEIVERS_MAX)
             yield
             plane.go_on(source)
         delivered = source.delivered
