@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["LATER", "LATER_VECTORS", "file_of", "reason_for_later", "settings_of", "without_port"]
 
 LATER: Final[Mapping[str, str]] = {
-    "mappings": "mappings in the data plane",
-    "accounts.mappings": "mappings in the data plane",
     "accounts.limits": "limits of accounts",
 }
 """Options that the command refuses because they are not built, and what they wait for."""

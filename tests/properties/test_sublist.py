@@ -112,6 +112,7 @@ class SublistBesideItsModel(RuleBasedStateMachine):
             again = self.tables[table].look_up(published)
             assert again is plan
         else:
+            assert isinstance(found, Plan)
             plan = found
         assert not plan.refuses
         return (

@@ -69,10 +69,16 @@ def test_tokens_are_put_where_the_import_wants_them() -> None:
     exporter, importer = client_of(server, "A"), client_of(server, "B")
     importer.send(b"SUB loc.*.one 1\r\nSUB loc.two.* 2\r\nSUB loc.one.two 3\r\n")
 
-    exporter.send(b"PUB s.one.two 0\r\n\r\nPUB s.one.three 0\r\n\r\n")
+    exporter.send(b"".join(b"PUB s.one.%b 0\r\n\r\n" % name for name in (b"two", b"three", b"four")))
 
     assert Counter(importer.lines()) == Counter(
-        {b"MSG loc.two.one 1 0": 1, b"MSG loc.two.one 2 0": 1, b"MSG loc.three.one 1 0": 1, b"": 3}
+        {
+            b"MSG loc.two.one 1 0": 1,
+            b"MSG loc.two.one 2 0": 1,
+            b"MSG loc.three.one 1 0": 1,
+            b"MSG loc.four.one 1 0": 1,
+            b"": 4,
+        }
     )
 
 

@@ -60,8 +60,8 @@ LAYERS: Final = (
     ("effects", "events", "holdings", "options", "wire"),
     ("facts",),
     # The live objects of the hot path: subscriptions point at plans, plans at cells, cells at subscriptions.
-    ("cells", "delivery", "message", "plan", "plane", "responses", "sublist"),
-    ("dataplane",),
+    ("cells", "controlops", "delivery", "message", "plan", "plane", "posting", "responses", "sublist"),
+    ("dataplane", "tables"),
     ("state",),
     ("authentication", "explain"),
     ("reload",),

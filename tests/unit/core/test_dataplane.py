@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from natscore.dataplane import OPS_MAX, Stop
+from natscore.controlops import OPS_MAX
+from natscore.dataplane import Stop
 from natscore.entropy import Xorshift64
 from natscore.errors import CloseReason
 from natscore.events import ConnectionId

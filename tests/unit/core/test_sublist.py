@@ -43,6 +43,7 @@ class Table:
         found = self.table.look_up(subject)
         if isinstance(found, Plan):
             return found
+        assert isinstance(found, tuple)
         self.misses += 1
         plan = compile_plan(found, subject)
         self.plane.install(self.table, found, plan, subject)

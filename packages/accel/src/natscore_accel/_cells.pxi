@@ -291,6 +291,8 @@ cdef class Source:
     cdef public tuple missed
     cdef readonly bytes missed_subject
     cdef public object violation
+    cdef bytes _drawn             # what a mapping drew for the message in hand, when a plan had to be made first
+    cdef object _drawn_by         # by which mapper; None: nothing is kept
     cdef public long long pings
     cdef public long long messages
     cdef public long long volume

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterator, Mapping
 
 from natscore import plane
+from natscore.account.mappings import Mapper
 from natscore.account.permissions import ResponsePermission
 from natscore.entropy import Xorshift64
 from natscore.errors import Violation
@@ -81,6 +82,7 @@ class CompiledPlan: ...
 
 class SubjectTable:
     def __len__(self) -> int: ...
+    def remap(self, mapper: Mapper | None) -> None: ...
     def look_up(self, subject: bytes) -> CompiledPlan | tuple[Node, ...]: ...
     def drop(self, subject: bytes) -> None: ...
 
@@ -161,6 +163,7 @@ class CompiledDataPlane:
         reserved: tuple[bytes, ...],
         allow: plane.Sublist | None = None,
         deny: plane.Sublist | None = None,
+        mapper: Mapper | None = None,
     ) -> SubjectTable: ...
     def retire(self, table: plane.SubjectTable) -> None: ...
     def subscription(

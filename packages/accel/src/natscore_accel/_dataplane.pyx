@@ -33,7 +33,7 @@ from libc.string cimport memchr, memcmp, memcpy, memmove, memset
 from natscore import delivery, plan, sublist
 from natscore.account.permissions import RESPONSES_MAX
 from natscore.cells import LARGE_PAYLOAD as _LARGE_PAYLOAD
-from natscore.dataplane import OPS_MAX as _OPS_MAX
+from natscore.controlops import OPS_MAX as _OPS_MAX
 from natscore.delivery import DENIED_MAX as _DENIED_MAX
 from natscore.errors import (
     control_line_exceeded,
@@ -45,10 +45,11 @@ from natscore.errors import (
     reply_denied,
     unknown_operation,
 )
-from natscore.plan import refusal
+from natscore.plan import Plan, refusal
 from natscore.plane import Asked, Stop
 from natscore.subject import is_valid_literal
 from natscore.responses import Responses
+from natscore.turn import CHOICE_STEPS as _CHOICE_STEPS
 from natscore.turn import DELIVERY_COST as _DELIVERY_COST, READY_COST as _READY_COST, RULE_COST as _RULE_COST
 from natscore.turn import SINGLE_COST as _SINGLE_COST, STEP_COST as _STEP_COST
 from natscore.wire.headers import no_responders
@@ -61,6 +62,7 @@ cdef extern from "Python.h":
 cdef Py_ssize_t LARGE_PAYLOAD = _LARGE_PAYLOAD
 cdef Py_ssize_t OPS_MAX = _OPS_MAX
 cdef Py_ssize_t DENIED_MAX = _DENIED_MAX
+cdef long long CHOICE_STEPS = _CHOICE_STEPS
 cdef Py_ssize_t DELIVERY_COST = _DELIVERY_COST
 cdef Py_ssize_t READY_COST = _READY_COST
 cdef Py_ssize_t RULE_COST = _RULE_COST
@@ -105,13 +107,15 @@ cdef class CompiledDataPlane(Delivery):
         """The subscriptions of a new account."""
         return Sublist()
 
-    def table(self, sublist, reserved, allow=None, deny=None):
+    def table(self, sublist, reserved, allow=None, deny=None, mapper=None):
         """A look-up table over `sublist` for connections with equal rights."""
-        return SubjectTable(sublist, reserved, self._refusal, allow, deny)
+        return SubjectTable(sublist, reserved, self._refusal, self._nobody, allow, deny, mapper)
 
     def retire(self, SubjectTable table not None):
         """A table that nobody will look anything up in again."""
         table.sublist.tables.remove(table)
+        if table._mapped is not None:
+            table.sublist.tables.remove(table._mapped)
 
     def subscription(self, outbox, sid, subject, queue):
         """A new subscription, not yet in any sublist."""
@@ -201,6 +205,7 @@ cdef class CompiledDataPlane(Delivery):
         cdef long long max_payload = source.max_payload
         cdef Py_ssize_t line_max = source.max_control_line + 6     # of `PUB ` and CRLF
         cdef bint one_by_one = source.verbose or source.pedantic or source.stepping
+        cdef bint alone = one_by_one
         cdef bint in_own = source._own_at < source._own_end
         cdef const char *p = source._own_at if in_own else source._chunk_at
         cdef const char *end = source._own_end if in_own else source._chunk_end
@@ -213,10 +218,14 @@ cdef class CompiledDataPlane(Delivery):
         cdef Tail *tails = <Tail *> self._tails.data
         cdef Py_ssize_t tail_count = 0
         cdef Py_ssize_t tails_max = self._tails.capacity // <Py_ssize_t> sizeof(Tail)
-        cdef const char *subject = NULL
+        cdef const char *subject = NULL            # as they are delivered
         cdef Py_ssize_t subject_size = 0
+        cdef const char *published = NULL          # as they were published, to know the next one by
+        cdef Py_ssize_t published_size = 0
         cdef bint with_headers = False
         cdef CompiledPlan plan = None
+        cdef CompiledPlan chosen                   # what a mapping says of them, and the subject that it led to
+        cdef bytes target
         cdef CompiledPlan taken
         cdef Receivers *receivers = NULL
         # the control line of the message before, if the next may well be the same
@@ -329,8 +338,8 @@ cdef class CompiledDataPlane(Delivery):
                 stop = _violate(source, unknown_operation())
                 break
             if (
-                receivers == NULL or with_headers == canonical or op.subject_size != subject_size
-                or memcmp(op.subject, subject, <size_t> subject_size) != 0
+                receivers == NULL or with_headers == canonical or op.subject_size != published_size
+                or memcmp(op.subject, published, <size_t> published_size) != 0
             ):
                 if tail_count:
                     self._fan_out(source, receivers, subject, subject_size, tails, tail_count, with_headers)
@@ -339,18 +348,29 @@ cdef class CompiledDataPlane(Delivery):
                         stop = EXHAUSTED
                         break
                 found = source.table.look_up_text(op.subject, op.subject_size)
+                subject, subject_size = op.subject, op.subject_size
+                published, published_size = op.subject, op.subject_size
+                alone = one_by_one
+                if found != NULL and (<CompiledPlan> found).choice is not None:
+                    chosen = <CompiledPlan> found
+                    if not chosen.is_fixed:   # each message has a draw of its own, in the order of arrival
+                        published_size = -1
+                        alone = True
+                    target = self._target_of(source, source.table, chosen)
+                    found = self._look_up_target(source, source.table, chosen, target)
+                    if target is not None:
+                        subject, subject_size = PyBytes_AS_STRING(target), PyBytes_GET_SIZE(target)
                 if found == NULL:
                     source.missed = sublist.found_nodes()
-                    source.missed_subject = PyBytes_FromStringAndSize(op.subject, op.subject_size)
+                    source.missed_subject = PyBytes_FromStringAndSize(subject, subject_size)
                     stop = MISS
                     break
                 plan = <CompiledPlan> found
                 receivers = plan.receivers
-                subject, subject_size = op.subject, op.subject_size
                 with_headers = not canonical
 
             if (
-                one_by_one
+                alone
                 or op.payload >= LARGE_PAYLOAD
                 or not receivers.distinct
                 or receivers.refuses
@@ -366,14 +386,18 @@ cdef class CompiledDataPlane(Delivery):
                         break
                 taken = plan
                 if receivers.refuses and source.outbox.responses is not None:
-                    found = self._response(source, plan, op.subject, op.subject_size)
+                    found = self._response(source, plan, subject, subject_size)
                     if found == NULL:
+                        if published_size < 0:
+                            source._drawn, source._drawn_by = target, source.table._mapper
                         source.missed = sublist.found_nodes()
-                        source.missed_subject = PyBytes_FromStringAndSize(op.subject, op.subject_size)
+                        source.missed_subject = PyBytes_FromStringAndSize(subject, subject_size)
                         stop = MISS
                         break
                     taken = <CompiledPlan> found
-                message.subject, message.subject_size = op.subject, op.subject_size
+                if source.pedantic:
+                    self._complain(source, op.subject, op.subject_size)
+                message.subject, message.subject_size = subject, subject_size
                 message.line, message.line_size = op.tail, op.body - op.tail
                 message.body, message.body_size = op.body, op.payload + 2
                 message.headers = -1 if canonical else op.headers
@@ -588,6 +612,8 @@ cdef class CompiledDataPlane(Delivery):
         cdef Block *block
         cdef char *to
         cdef Message message
+        cdef CompiledPlan chosen = None
+        cdef bytes target = None
         cdef int number
         cdef bint in_own = source._own_at < source._own_end
         _put_back(source, body, in_own)
@@ -615,17 +641,27 @@ cdef class CompiledDataPlane(Delivery):
         if p[size - 2] != c"\r" or p[size - 1] != c"\n":
             return _violate(source, unknown_operation())
         plan = source.table.look_up_text(found[0].data, found[0].size)
+        memset(&message, 0, sizeof(Message))
+        message.subject, message.subject_size = found[0].data, found[0].size
+        if plan != NULL and (<CompiledPlan> plan).choice is not None:
+            chosen = <CompiledPlan> plan
+            target = self._target_of(source, source.table, chosen)
+            plan = self._look_up_target(source, source.table, chosen, target)
+            if target is not None:
+                message.subject, message.subject_size = PyBytes_AS_STRING(target), PyBytes_GET_SIZE(target)
         if plan != NULL and (<CompiledPlan> plan).receivers.refuses and source.outbox.responses is not None:
-            plan = self._response(source, <CompiledPlan> plan, found[0].data, found[0].size)
+            plan = self._response(source, <CompiledPlan> plan, message.subject, message.subject_size)
+            if plan == NULL and chosen is not None and not chosen.is_fixed:
+                source._drawn, source._drawn_by = target, source.table._mapper
         if plan == NULL:
             _put_back(source, p, in_own)
             source.missed = source.table.sublist.found_nodes()
-            source.missed_subject = PyBytes_FromStringAndSize(found[0].data, found[0].size)
+            source.missed_subject = PyBytes_FromStringAndSize(message.subject, message.subject_size)
             return MISS
+        if source.pedantic:
+            self._complain(source, found[0].data, found[0].size)
         if count == sizes + 2:
             reply, reply_size = found[1].data, found[1].size
-        memset(&message, 0, sizeof(Message))
-        message.subject, message.subject_size = found[0].data, found[0].size
         message.body, message.body_size = body, payload + 2
         message.headers = headers
         block = new_block(line_end - start + 4)

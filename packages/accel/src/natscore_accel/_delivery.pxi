@@ -149,6 +149,7 @@ cdef class Delivery:
     cdef Scratch _tails
     cdef Scratch _division
     cdef Scratch _bare
+    cdef CompiledPlan _nobody     # of messages that a mapping loses
 
     def __cinit__(self, choices not None):
         self.ready = []
@@ -160,6 +161,8 @@ cdef class Delivery:
         self._tails = Scratch.__new__(Scratch)
         self._division = Scratch.__new__(Scratch)
         self._bare = Scratch.__new__(Scratch)
+        self._nobody = CompiledPlan.__new__(CompiledPlan)
+        self._nobody.receivers = receivers_of(Plan((), ()))
 
     def __dealloc__(self):
         # An outbox refers to the list that it stands in, and the collector cannot see that.
@@ -628,7 +631,40 @@ cdef class Delivery:
         self._conclude(source, plan, message, parts.reply, parts.reply_size, parts.delivered)
         return False
 
+    # -- mappings
+
+    cdef bytes _target_of(self, Source source, SubjectTable table, CompiledPlan chosen):
+        """The subject that a mapping gives the message in hand: the same each time, or drawn; None: it is lost."""
+        if chosen.is_fixed:
+            return chosen.target
+        if source._drawn_by is table._mapper:
+            source._drawn_by = None
+            return source._drawn
+        source._drawn_by = None
+        self._end_drawing()   # the generator is the choice's to draw from
+        target = chosen.choice.draw(self._choices.pick)
+        table.sublist.steps += CHOICE_STEPS
+        return target
+
+    cdef PyObject *_look_up_target(
+        self, Source source, SubjectTable table, CompiledPlan chosen, bytes target
+    ) except? NULL:
+        """The plan for it, borrowed; NULL: one has to be made first, and what was drawn is kept until then."""
+        cdef PyObject *found
+        if target is None:
+            return <PyObject *> self._nobody
+        found = table._mapped.look_up_text(PyBytes_AS_STRING(target), PyBytes_GET_SIZE(target))
+        if found == NULL and not chosen.is_fixed:
+            source._drawn, source._drawn_by = target, table._mapper
+        return found
+
     # -- one message
+
+    cdef int _complain(self, Source source, const char *published, Py_ssize_t size) except -1:
+        """Tell a pedantic client that a subject is not one to publish to; the message goes on."""
+        if not is_valid_literal(PyBytes_FromStringAndSize(published, size)):
+            _say(source.outbox, invalid_publish_subject())
+        return 0
 
     cdef int _publish(
         self, Source source, Receivers *plan, Message *message, const char *reply, Py_ssize_t reply_size
@@ -637,10 +673,6 @@ cdef class Delivery:
         cdef Outbox own = source.outbox
         source.messages += 1
         source.volume += message.body_size - 2
-        if source.pedantic and not is_valid_literal(
-            PyBytes_FromStringAndSize(message.subject, message.subject_size)
-        ):
-            _say(own, invalid_publish_subject())
         if plan.refuses:
             subject = PyBytes_FromStringAndSize(message.subject, message.subject_size)
             _say(own, publish_denied(subject))
@@ -670,9 +702,15 @@ cdef class Delivery:
         cdef Sublist sublist = table.sublist
         cdef long long steps = sublist.steps
         cdef PyObject *found = table.look_up_text(PyBytes_AS_STRING(subject), PyBytes_GET_SIZE(subject))
-        cdef CompiledPlan plan
+        cdef CompiledPlan plan, chosen
         cdef Receivers *receivers
-        cdef bytes line, body
+        cdef bytes line, body, target
+        if found != NULL and (<CompiledPlan> found).choice is not None:
+            chosen = <CompiledPlan> found
+            target = self._target_of(source, table, chosen)
+            found = self._look_up_target(source, table, chosen, target)
+            if target is not None:
+                subject = target
         self._left -= (sublist.steps - steps) * STEP_COST
         if found == NULL:
             source.missed = sublist.found_nodes()

@@ -402,6 +402,9 @@ cdef class CompiledPlan:
     cdef bytes key
     cdef unsigned short watched[WATCHED_MAX]
     cdef int watched_count
+    cdef object choice            # what a mapping says of a subject, in place of receivers; or None
+    cdef bint is_fixed            # it always says `target`
+    cdef bytes target             # None: the message is lost
 
     def __dealloc__(self):
         self.drop()
@@ -1135,36 +1138,60 @@ cdef class SubjectTable:
     cdef readonly Sublist sublist
     cdef tuple _reserved
     cdef CompiledPlan _refusal
+    cdef CompiledPlan _nobody
+    cdef object _mapper
+    cdef SubjectTable _mapped     # where the subjects are looked up that mappings lead to
     cdef Sublist _allow
     cdef Sublist _deny
     cdef Generation _young
     cdef Generation _old
+    cdef CompiledPlan _long       # keeps alive what was found for a subject too long to be remembered
 
     def __cinit__(
         self, Sublist sublist not None, tuple reserved not None, CompiledPlan refusal not None,
-        Sublist allow, Sublist deny,
+        CompiledPlan nobody not None, Sublist allow, Sublist deny, mapper,
     ):
+        self._nobody = nobody
         self._allow = allow
         self._deny = deny
         self.sublist = sublist
         self._reserved = reserved
         self._refusal = refusal
         sublist.tables.append(self)
+        if mapper is not None:
+            self.remap(mapper)
 
     def __dealloc__(self):
         clear_generation(&self._young)
         clear_generation(&self._old)
 
     def __len__(self):
-        return self._young.count + self._old.count
+        return self._young.count + self._old.count + (len(self._mapped) if self._mapped is not None else 0)
+
+    def remap(self, mapper):
+        """From now on, map by `mapper`. Everything is looked up anew."""
+        if self._mapped is not None:
+            self.sublist.tables.remove(self._mapped)
+            self._mapped = None
+        self._mapper = mapper
+        if mapper is not None:
+            self._mapped = SubjectTable(
+                self.sublist, self._reserved, self._refusal, self._nobody, self._allow, self._deny, None
+            )
+        clear_generation(&self._young)
+        clear_generation(&self._old)
 
     cdef PyObject *look_up_text(self, const char *subject, Py_ssize_t size) except? NULL:
-        """The plan for a subject, borrowed; NULL: none was made yet of the nodes that the sublist found."""
+        """The plan for a subject, borrowed; NULL: none was made yet of the nodes that the sublist found.
+
+        One with a choice, if a mapping covers it: then what is chosen is looked up in `_mapped`.
+        """
         cdef uint64_t hashed = hash_of(subject, size, 0)
         cdef Sublist sublist = self.sublist
         cdef Line *line = line_in(&self._young, hashed, subject, size)
         cdef PyObject *found
         cdef int epoch, watched
+        cdef CompiledPlan chosen
         if line != NULL and line.value == sublist._epochs[line.epoch] and (<CompiledPlan> line.plan).receivers != NULL:
             return line.plan
         line = line_in(&self._old, hashed, subject, size)
@@ -1172,6 +1199,14 @@ cdef class SubjectTable:
             found = line.plan
             self._keep(hashed, subject, size, found, line.epoch)
             return found
+        if self._mapper is not None:
+            chosen = self._choice_of(subject, size)
+            if chosen is not None:
+                if size > SUBJECT_MAX:
+                    self._long = chosen
+                found = <PyObject *> chosen
+                self._keep(hashed, subject, size, found, NEVER)  # what is chosen has a line of its own
+                return found
         if self._refuses(subject, size):
             found = <PyObject *> self._refusal
             self._keep(hashed, subject, size, found, NEVER)  # what is subscribed does not change it
@@ -1185,8 +1220,26 @@ cdef class SubjectTable:
         self._keep(hashed, subject, size, found, watched)
         return found
 
+    cdef CompiledPlan _choice_of(self, const char *subject, Py_ssize_t size):
+        """What a mapping says of a subject; None: no mapping covers it."""
+        cdef CompiledPlan made
+        choice, places = self._mapper.choose(PyBytes_FromStringAndSize(subject, size))
+        self.sublist.steps += <long long> places
+        if choice is None:
+            return None
+        made = CompiledPlan.__new__(CompiledPlan)
+        made.receivers = self._nobody.receivers
+        made.receivers.refs += 1
+        made.choice = choice
+        made.is_fixed = choice.is_fixed
+        made.target = choice.target
+        return made
+
     cdef PyObject *look_up_response(self, const char *subject, Py_ssize_t size) except? NULL:
-        """The same for a subject that is refused, for somebody who has leave. Reserved ones stay refused."""
+        """The same for a subject that is refused, for somebody who has leave. Reserved ones stay refused.
+
+        It is where a mapping led to, if one did: it is not mapped again.
+        """
         if self._is_reserved(subject, size):
             return <PyObject *> self._refusal
         self.sublist.match_text(subject, size)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from natscore.account.mappings import Mapper
     from natscore.errors import Violation
     from natscore.events import ConnectionId
     from natscore.plane import Asked, Filter
@@ -198,6 +199,7 @@ class Source:
         "buffer",
         "cid",
         "delivered",
+        "drawn",
         "echo",
         "first_ping_due",
         "have",
@@ -246,6 +248,8 @@ class Source:
         self.no_responders = False
         self.stepping = False  # one op a run, for tracing
         self.stepped = b""  # the op that the last run performed, when stepping
+        # what a mapping drew for the message in hand, when a plan had to be made for it first; and which
+        self.drawn: tuple[bytes, Mapper | None] | None = None
         self.ops: list[tuple[bytes, list[bytes]]] = []
         self.asked: Asked | None = None  # what the server itself shall do for a message
         self.delivered = False  # whether anybody got the message that was delivered last, by itself

@@ -26,13 +26,13 @@ processInboundClientMsg, deliverMsg.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, TypeGuard
+from typing import TYPE_CHECKING, TypeGuard
 
+from natscore.account.mappings import Choice
 from natscore.account.permissions import RESPONSES_MAX
 from natscore.cells import LARGE_PAYLOAD, Outbox, Shadow, Source, Subscription
-from natscore.delivery import Delivery
+from natscore.controlops import ControlOps, violate
 from natscore.errors import (
-    Violation,
     control_line_exceeded,
     error_from_client,
     malformed,
@@ -42,24 +42,21 @@ from natscore.errors import (
 from natscore.plan import Plan, refusal
 from natscore.plane import CLIENT_RESERVED, DataPlane, Stop
 from natscore.sublist import SubjectTable, Sublist, are_own
-from natscore.turn import SINGLE_COST, STEP_COST
-from natscore.wire.lines import BLANKS, BLANKS_AND_CR, DIGITS, HPUB, PUB, SUBSCRIPTION
+from natscore.turn import STEP_COST
+from natscore.wire.lines import BLANKS, DIGITS, HPUB, PUB
 from natscore.wire.ops import CLIENT_OPS, OP_LENGTH_MAX, OP_PREFIXES, Follows, op_name
 
 if TYPE_CHECKING:
     from natscore import plane
+    from natscore.account.mappings import Mapper
     from natscore.account.permissions import ResponsePermission
     from natscore.entropy import Xorshift64
     from natscore.events import ConnectionId
 
 __all__ = ["CLIENT_RESERVED", "DataPlane", "PureDataPlane", "Stop"]
 
-OPS_MAX: Final = 512  # SUB and UNSUB lines handed over at once
 
-_OVERHEAD_PENDING: Final = 64  # how much of an incomplete line that is ignored anyway is kept
-
-
-class PureDataPlane(Delivery):
+class PureDataPlane(ControlOps):
     """The reference implementation of DataPlane, in pure Python."""
 
     def __init__(self, choices: Xorshift64) -> None:
@@ -106,17 +103,19 @@ class PureDataPlane(Delivery):
         reserved: tuple[bytes, ...],
         allow: plane.Sublist | None = None,
         deny: plane.Sublist | None = None,
+        mapper: Mapper | None = None,
     ) -> SubjectTable:
         """A look-up table over `sublist` for connections with equal rights."""
         assert isinstance(sublist, Sublist)
         assert allow is None or isinstance(allow, Sublist)
         assert deny is None or isinstance(deny, Sublist)
-        return SubjectTable(sublist, reserved, self._refusal, allow, deny)
+        return SubjectTable(sublist, reserved, self._refusal, allow, deny, mapper)
 
     def retire(self, table: plane.SubjectTable) -> None:
         """A table that nobody will look anything up in again."""
         assert isinstance(table, SubjectTable)
-        table.sublist.tables.remove(table)
+        for one in dict.fromkeys((table, table.mapped)):
+            table.sublist.tables.remove(one)
 
     def subscription(
         self, outbox: plane.Outbox, sid: bytes, subject: bytes, queue: bytes | None
@@ -165,14 +164,15 @@ class PureDataPlane(Delivery):
         steps = sublist.steps
         max_payload = source.max_payload
         line_max = source.max_control_line + len(b"PUB \r\n")
-        one_by_one = source.verbose or source.pedantic or source.stepping
+        one_by_one = alone = source.verbose or source.pedantic or source.stepping
         left = self._left
         need = 1
         stop: Stop | None = None
         # The run in hand: messages of one subject and form that were parsed and not yet delivered.
         tails: list[bytes] = []
         volume = 0
-        subject = b""
+        subject = b""  # as it is delivered
+        published = b""  # as it was published, to know the next such message by
         with_headers = False
         plan: Plan[Subscription] | None = None
         line = b""  # the control line of the message before, if the next may well be the same
@@ -185,10 +185,10 @@ class PureDataPlane(Delivery):
                 if end > size:
                     need = _needed(size, position, end)
                     if size == end - 1 and buffer[-1] != 0x0D:
-                        stop = _violate(source, unknown_operation())
+                        stop = violate(source, unknown_operation())
                     break
                 if not buffer.startswith(b"\r\n", end - 2):
-                    stop = _violate(source, unknown_operation())
+                    stop = violate(source, unknown_operation())
                     break
                 tails.append(buffer[position + tail_at : end])
                 volume += payload
@@ -232,24 +232,24 @@ class PureDataPlane(Delivery):
             payload = int(digits)
             body = match.end()
             if body - position > line_max + headers_here:
-                stop = _violate(source, control_line_exceeded())
+                stop = violate(source, control_line_exceeded())
                 break
             if headers_here and (not source.headers or header_size > payload):
-                stop = _violate(source, malformed())
+                stop = violate(source, malformed())
                 break
             if payload > max_payload:
-                stop = _violate(source, payload_exceeded())
+                stop = violate(source, payload_exceeded())
                 break
             end = body + payload + 2
             if end > size:
                 need = _needed(size, position, end)
                 if size == end - 1 and buffer[-1] != 0x0D:
-                    stop = _violate(source, unknown_operation())
+                    stop = violate(source, unknown_operation())
                 break
             if not buffer.startswith(b"\r\n", end - 2):
-                stop = _violate(source, unknown_operation())
+                stop = violate(source, unknown_operation())
                 break
-            if plan is None or given != subject or headers_here != with_headers:
+            if plan is None or given != published or headers_here != with_headers:
                 if tails:
                     left -= self.fan_out(source, plan, subject, tails, volume, with_headers)
                     tails, volume = [], 0
@@ -257,15 +257,22 @@ class PureDataPlane(Delivery):
                         stop = Stop.EXHAUSTED
                         break
                 found = look_up(given)
-                if type(found) is tuple:
-                    source.missed, source.missed_subject = found, given
-                    stop = Stop.MISS
-                    break
+                name = published = given
+                alone = one_by_one
+                if type(found) is not Plan:
+                    if type(found) is Choice:
+                        if not found.is_fixed:  # each message has a draw of its own, in the order of arrival
+                            published, alone = b"", True
+                        found, name = self.choose(source, source.table, found)
+                    if type(found) is tuple:
+                        source.missed, source.missed_subject = found, name
+                        stop = Stop.MISS
+                        break
                 assert isinstance(found, Plan)
-                plan, subject, with_headers = found, given, headers_here
+                plan, subject, with_headers = found, name, headers_here
 
             if (
-                one_by_one
+                alone
                 or payload >= LARGE_PAYLOAD
                 or not plan.distinct
                 or plan.refuses
@@ -281,9 +288,13 @@ class PureDataPlane(Delivery):
                         break
                 found = self.response_plan(source, subject, plan) if plan.refuses else plan
                 if isinstance(found, tuple):
-                    source.missed, source.missed_subject = found, given
+                    if not published:
+                        source.drawn = (subject, source.table.mapper)
+                    source.missed, source.missed_subject = found, subject
                     stop = Stop.MISS
                     break
+                if source.pedantic:
+                    self._complain(source, given)
                 left -= self.publish(
                     source,
                     found,
@@ -345,7 +356,7 @@ class PureDataPlane(Delivery):
             if position + len(rest) == len(buffer) and rest in OP_PREFIXES:
                 source.need = len(rest) + 1
                 return None
-            return _violate(source, unknown_operation())
+            return violate(source, unknown_operation())
         name = named.group().upper()
         after = named.end()
         follows = CLIENT_OPS[name]
@@ -354,7 +365,7 @@ class PureDataPlane(Delivery):
                 source.need = after - position + 1
                 return None
             if buffer[after] not in b" \t":
-                return _violate(source, unknown_operation())
+                return violate(source, unknown_operation())
         newline = buffer.find(b"\n", after)
         if newline < 0:
             return self._incomplete(source, buffer, name, after, follows)
@@ -364,68 +375,15 @@ class PureDataPlane(Delivery):
             return self._bare_op(source, name)
         argument = buffer[after:line_end].lstrip(b" \t")
         if len(argument) > source.max_control_line:
-            return _violate(source, control_line_exceeded())
+            return violate(source, control_line_exceeded())
         if name in (b"SUB", b"UNSUB"):
             return self._subscription_ops(source, buffer, position, name, argument)
         if name in (b"CONNECT", b"INFO"):
             source.ops.append((name, [argument.rstrip(b" \t")]))
             return Stop.OPS
         if name == b"-ERR":
-            return _violate(source, error_from_client())
+            return violate(source, error_from_client())
         return self._loose_publish(source, buffer, position, name, argument)
-
-    def _bare_op(self, source: Source, name: bytes) -> Stop | None:
-        """PING, PONG and +OK, complete."""
-        if name == b"+OK":
-            return None
-        if name == b"PONG" or source.first_ping_due or source.stepping:
-            source.ops.append((name, []))
-            return Stop.OPS
-        source.pings += 1
-        source.outbox.write(b"PONG\r\n")
-        self._left -= SINGLE_COST
-        return Stop.TURN_OVER if self._left <= 0 else None
-
-    def _incomplete(
-        self, source: Source, buffer: bytes, name: bytes, after: int, follows: Follows
-    ) -> Stop | None:
-        """A line without its end: check what is there, and keep no more of it than may matter."""
-        rest = buffer[after:]
-        if follows is Follows.IGNORED:
-            kept = b""
-        else:
-            kept = rest.lstrip(b" \t")
-            # the CR of a line end may be the last byte so far
-            if len(kept) - kept.endswith(b"\r") > source.max_control_line:
-                return _violate(source, control_line_exceeded())
-        if len(rest) - len(kept) > _OVERHEAD_PENDING:
-            source.rewrite(name + b" " + kept)
-        else:
-            source.need = len(buffer) - source.position + 1
-        return None
-
-    def _subscription_ops(
-        self, source: Source, buffer: bytes, line_start: int, name: bytes, argument: bytes
-    ) -> Stop | None:
-        """Collect this SUB or UNSUB and those directly behind it, for one fact."""
-        while True:
-            words = BLANKS_AND_CR.split(argument.strip(b" \t\r"))
-            count = len(words) if words[0] else 0
-            if not (2 <= count <= 3 if name == b"SUB" else 1 <= count <= 2):
-                if source.ops:  # those before it count; this one is met again, alone
-                    source.position = line_start
-                    return Stop.OPS
-                return _violate(source, malformed())
-            source.ops.append((name, words))
-            position = source.position
-            if len(source.ops) >= OPS_MAX or source.stepping:
-                return Stop.OPS
-            match = SUBSCRIPTION(buffer, position)
-            if match is None or match.end() - position > source.max_control_line:
-                return Stop.OPS
-            line_start = position
-            name, argument = match.groups()
-            source.position = match.end()
 
     def _loose_publish(
         self, source: Source, buffer: bytes, position: int, name: bytes, argument: bytes
@@ -434,40 +392,48 @@ class PureDataPlane(Delivery):
         words = BLANKS.split(argument.strip(b" \t"))
         sizes = 2 if name == b"HPUB" else 1
         if not sizes + 1 <= len(words) <= sizes + 2 or b"\r" in argument:
-            return _violate(source, malformed())
+            return violate(source, malformed())
         if name == b"HPUB" and not source.headers:
-            return _violate(source, malformed())
+            return violate(source, malformed())
         digits = words[-sizes:]
         if not all(DIGITS(word) for word in digits):
-            return _violate(source, malformed())
+            return violate(source, malformed())
         payload = int(digits[-1])
         header_size = int(digits[0]) if name == b"HPUB" else -1
         if header_size > payload:
-            return _violate(source, malformed())
+            return violate(source, malformed())
         if payload > source.max_payload:
-            return _violate(source, payload_exceeded())
+            return violate(source, payload_exceeded())
         body = source.position
         end = body + payload + 2
         if end > len(buffer):
             source.position = position
             source.need = _needed(len(buffer), position, end)
             if len(buffer) == end - 1 and buffer[-1] != 0x0D:
-                return _violate(source, unknown_operation())
+                return violate(source, unknown_operation())
             return None
         if not buffer.startswith(b"\r\n", end - 2):
-            return _violate(source, unknown_operation())
+            return violate(source, unknown_operation())
         subject = words[0]
         reply = words[1] if len(words) == sizes + 2 else b""
         found = source.table.look_up(subject)
+        name, choice = subject, None
+        if isinstance(found, Choice):
+            choice = found
+            found, name = self.choose(source, source.table, choice)
         if isinstance(found, Plan) and found.refuses:
-            found = self.response_plan(source, subject, found)
+            found = self.response_plan(source, name, found)
+            if isinstance(found, tuple) and choice is not None and not choice.is_fixed:
+                source.drawn = (name, source.table.mapper)
         if isinstance(found, tuple):
             source.position = position
-            source.missed, source.missed_subject = found, subject
+            source.missed, source.missed_subject = found, name
             return Stop.MISS
+        if source.pedantic:
+            self._complain(source, subject)
         line = b" ".join([reply, *digits] if reply else digits) + b"\r\n"
         source.position = end
-        self._left -= self.publish(source, found, subject, reply, line, buffer[body:end], header_size)
+        self._left -= self.publish(source, found, name, reply, line, buffer[body:end], header_size)
         if source.stepping:
             source.stepped = buffer[position:end]
             return Stop.STEPPED
@@ -479,11 +445,6 @@ class PureDataPlane(Delivery):
 def _needed(size: int, position: int, end: int) -> int:
     """Without how many bytes nothing more can be said of a message: its CR is looked at without its LF."""
     return end - position if size == end - 1 else end - 1 - position
-
-
-def _violate(source: Source, violation: Violation) -> Stop:
-    source.violation = violation
-    return Stop.VIOLATION
 
 
 def _is_own(plan: Plan[plane.Subscription]) -> TypeGuard[Plan[Subscription]]:

@@ -21,9 +21,8 @@ from typing import TYPE_CHECKING, Final
 from natscore.cells import LARGE_PAYLOAD, Source
 from natscore.errors import invalid_publish_subject, publish_denied, reply_denied
 from natscore.message import Division, Message
-from natscore.plane import Asked, Stop
+from natscore.plane import Asked
 from natscore.subject import is_valid_literal
-from natscore.sublist import SubjectTable
 from natscore.turn import (
     DELIVERY_COST,
     PART_MAX,
@@ -31,7 +30,6 @@ from natscore.turn import (
     RECEIVERS_MAX,
     RULE_COST,
     SINGLE_COST,
-    STEP_COST,
 )
 from natscore.wire.headers import no_responders, strip_headers
 
@@ -44,7 +42,6 @@ if TYPE_CHECKING:
     from natscore.errors import Violation
     from natscore.events import ConnectionId
     from natscore.plan import Group, Plan
-    from natscore.sublist import Node
 
 __all__ = ["DENIED_MAX", "Delivery"]
 
@@ -245,20 +242,10 @@ class Delivery:
             subscription.live = False
             self.exhausted.append(subscription)
 
-    def response_plan(
-        self, source: Source, subject: bytes, refusal: Plan[Subscription]
-    ) -> Plan[Subscription] | tuple[Node, ...]:
-        """What becomes of a publish that is refused, for it may be a response.
-
-        It counts as one once its plan is there: it is published then, or denied for another reason.
-        """
-        responses = source.outbox.responses
-        if responses is None or not responses.permit(subject, self._now_ns):
-            return refusal
-        found = source.table.look_up_response(subject)
-        if not isinstance(found, tuple) and not found.refuses:
-            responses.use(subject)
-        return found
+    def _complain(self, source: Source, published: bytes) -> None:
+        """Tell a pedantic client that a subject is not one to publish to; the message goes on."""
+        if not is_valid_literal(published):
+            _say(source.outbox, invalid_publish_subject())
 
     def publish(
         self,
@@ -278,8 +265,6 @@ class Delivery:
         own = source.outbox
         source.messages += 1
         source.volume += len(body) - 2
-        if source.pedantic and not is_valid_literal(subject):
-            _say(own, invalid_publish_subject())
         if plan.refuses:
             _say(own, publish_denied(subject))
             self._deny(source, subject, b"")
@@ -296,43 +281,6 @@ class Delivery:
             line += b"\r\n"
         message = Message(line, body, header_size, None if source.echo else own)
         return self._send(source, plan, subject, reply, message)
-
-    def post(
-        self,
-        source: plane.Source,
-        table: plane.SubjectTable,
-        subject: bytes,
-        reply: bytes,
-        headers: bytes,
-        payload: bytes,
-    ) -> Stop:
-        """Publish in the account of `table` what a message of `source` led to: DONE, or MISS."""
-        assert isinstance(source, Source)
-        assert isinstance(table, SubjectTable)
-        steps = table.sublist.steps
-        plan = table.look_up(subject)
-        self._left -= (table.sublist.steps - steps) * STEP_COST
-        if isinstance(plan, tuple):
-            source.missed, source.missed_subject = plan, subject
-            return Stop.MISS
-        size = len(headers) + len(payload)
-        line = b"%d %d\r\n" % (len(headers), size) if headers else b"%d\r\n" % size
-        if reply:
-            line = reply + b" " + line
-        message = Message(line, headers + payload + b"\r\n", len(headers), None, is_posted=True)
-        source.delivered = False
-        if not plan.refuses:
-            self._left -= self._send(source, plan.inland or plan, subject, reply, message)
-        return Stop.DONE
-
-    def tell_no_responders(self, source: plane.Source, subject: bytes, reply: bytes) -> None:
-        """Answer a request of `source` that nobody got, where it waits for the answer."""
-        assert isinstance(source, Source)
-        ready = len(self.ready)
-        steps = source.table.sublist.steps
-        cost = self._tell_no_responders(source, subject, reply)
-        cost += (source.table.sublist.steps - steps) * STEP_COST
-        self._left -= cost + READY_COST * (len(self.ready) - ready)
 
     def _send(
         self, source: Source, plan: Plan[Subscription], subject: bytes, reply: bytes, message: Message

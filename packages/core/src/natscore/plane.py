@@ -24,6 +24,7 @@ from natscore.events import ConnectionId
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
+    from natscore.account.mappings import Mapper
     from natscore.account.permissions import ResponsePermission
     from natscore.errors import Violation
     from natscore.plan import Plan
@@ -242,6 +243,9 @@ class SubjectTable(Protocol):
     def __len__(self) -> int:
         """How many lines it holds."""
 
+    def remap(self, mapper: Mapper | None) -> None:
+        """From now on, map by `mapper`. Everything is looked up anew."""
+
 
 class Source(Protocol):
     """The reading side of one connection: bytes not yet parsed, and how to treat its messages.
@@ -389,11 +393,13 @@ class DataPlane(Protocol):
         reserved: tuple[bytes, ...],
         allow: Sublist | None = None,
         deny: Sublist | None = None,
+        mapper: Mapper | None = None,
     ) -> SubjectTable:
         """A look-up table over `sublist` for connections with equal rights.
 
         A subject is refused that begins with one of `reserved`, that nothing in
         `allow` matches, if it is given, or that something in `deny` matches.
+        All of it is asked of the subject that `mapper` gives, where it gives one.
         """
 
     def retire(self, table: SubjectTable) -> None:

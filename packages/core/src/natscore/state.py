@@ -15,7 +15,6 @@ from natscore.account.accounts import Account as DeclaredAccount
 from natscore.account.accounts import resolved
 from natscore.account.permissions import EVERYTHING
 from natscore.account.settings import GLOBAL_ACCOUNT, AccountSettings
-from natscore.events import ConnectionId
 from natscore.facts import (
     AuthenticationFailed,
     ClientConnected,
@@ -29,7 +28,8 @@ from natscore.facts import (
     SlowConsumerDetected,
     SubscriptionsChanged,
 )
-from natscore.plane import CLIENT_RESERVED, SERVER
+from natscore.plane import SERVER
+from natscore.tables import Tables
 from natscore.turn import SHADOW_COST, WITHDRAW_MAX
 from natscore.wire.connect import NOTHING_SAID
 
@@ -38,13 +38,13 @@ if TYPE_CHECKING:
 
     from natscore.account.accounts import Accounts
     from natscore.account.imports import ImportedService
-    from natscore.account.permissions import DeliveryFilter, Rules
+    from natscore.account.permissions import DeliveryFilter
     from natscore.account.settings import AccountsSettings
     from natscore.errors import CloseReason
-    from natscore.events import Address, ConnectionKind, Instant
+    from natscore.events import Address, ConnectionId, ConnectionKind, Instant
     from natscore.facts import Fact
     from natscore.options import Options
-    from natscore.plane import DataPlane, Node, Outbox, Source, SubjectTable, Sublist, Subscription
+    from natscore.plane import DataPlane, Node, Outbox, Source, Subscription
 
 __all__ = ["Account", "Audience", "Connection", "InterestKey", "State"]
 
@@ -52,48 +52,25 @@ InterestKey: TypeAlias = tuple[str, bytes, bytes | None]
 """Account, subject and queue group: what one line of interest between servers is about."""
 
 
-class Account:
+class Account(Tables):
     """A space of subjects: what crosses to another account is what `declared` imports and exports."""
 
-    __slots__ = (
-        "_plane", "_restricted", "clients", "declared", "imported", "is_gone", "name", "own", "replies",
-        "sublist", "table",
-    )  # fmt: skip
+    __slots__ = ("clients", "declared", "imported", "is_gone", "name", "own", "replies")
 
     def __init__(self, declared: DeclaredAccount, plane: DataPlane) -> None:
+        super().__init__(declared.mappings, plane)
         self.name = declared.name
         self.declared = declared
-        self.sublist = plane.sublist()
-        self.table = plane.table(self.sublist, CLIENT_RESERVED)
         self.clients = 0
         self.own: dict[bytes, Subscription] = {}  # subscriptions of the server itself, by sid
         self.imported: dict[bytes, int] = {}  # ... those to services, by subject: how many
         self.replies = b""  # what stands before each reply subject of a service, once there was one
         self.is_gone = False  # a reload took it away; it stays while somebody is in it
-        self._plane = plane
-        self._restricted: dict[Rules, _SharedTable] = {}
 
-    def take_table(self, rules: Rules) -> SubjectTable:
-        """The table of those who may publish by `rules`; it is theirs until they leave it."""
-        if rules == EVERYTHING.publish:
-            return self.table
-        shared = self._restricted.get(rules)
-        if shared is None:
-            allow = self._patterns(rules.allow) if rules.allow is not None else None
-            deny = self._patterns(rules.deny) if rules.deny else None
-            table = self._plane.table(self.sublist, CLIENT_RESERVED, allow, deny)
-            shared = self._restricted[rules] = _SharedTable(table)
-        shared.users += 1
-        return shared.table
-
-    def leave_table(self, rules: Rules) -> None:
-        """One connection less publishes by `rules`."""
-        shared = self._restricted.get(rules)
-        if shared is not None:
-            shared.users -= 1
-            if not shared.users:
-                del self._restricted[rules]
-                self._plane.retire(shared.table)
+    def declare(self, declared: DeclaredAccount) -> None:
+        """Let a reload declare it anew."""
+        self.declared = declared
+        self.remap(declared.mappings)
 
     @property
     def subscriptions(self) -> int:
@@ -104,28 +81,10 @@ class Account:
         """How many plain subscriptions concern other servers: the imports of services are ours alone."""
         return len(node.plain) - self.imported.get(node.subject, 0)
 
-    def _patterns(self, patterns: tuple[bytes, ...]) -> Sublist:
-        """A sublist of nobody's subscriptions: what it matches, the rules match."""
-        sublist = self._plane.sublist()
-        nobody = self._plane.outbox(ConnectionId(0))
-        for pattern in dict.fromkeys(patterns):
-            sublist.insert(self._plane.subscription(nobody, b"", pattern, None))
-        return sublist
-
 
 def _undeclared(name: str) -> DeclaredAccount:
     """An account that exports and imports nothing."""
     return DeclaredAccount(AccountSettings(name=name))
-
-
-class _SharedTable:
-    """A look-up table, and how many connections publish through it."""
-
-    __slots__ = ("table", "users")
-
-    def __init__(self, table: SubjectTable) -> None:
-        self.table = table
-        self.users = 0
 
 
 class Connection:
@@ -411,7 +370,7 @@ class State:
         self.system_account = declared.system_account
         for name, account in list(self.accounts.items()):
             account.is_gone = name not in declared
-            account.declared = _undeclared(name) if account.is_gone else declared[name]
+            account.declare(_undeclared(name) if account.is_gone else declared[name])
         for one in declared:
             if one.name not in self.accounts:
                 self.accounts[one.name] = Account(one, self.plane)

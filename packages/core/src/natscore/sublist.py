@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from natscore import plane
+    from natscore.account.mappings import Choice, Mapper
     from natscore.account.permissions import ResponsePermission
     from natscore.plan import Plan
 
@@ -78,11 +79,11 @@ class Epoch:
 
 
 class Entry:
-    """A line of the table: the plan for a subject, valid while its epoch stands still."""
+    """A line of the table: the plan for a subject, or what its mapping says, while its epoch stands still."""
 
     __slots__ = ("epoch", "plan", "value")
 
-    def __init__(self, plan: Plan[Subscription], epoch: Epoch) -> None:
+    def __init__(self, plan: Plan[Subscription] | Choice, epoch: Epoch) -> None:
         self.plan = plan
         self.epoch = epoch
         self.value = epoch.value  # -1: void
@@ -338,7 +339,10 @@ class SubjectTable:
     one becomes the old one. Subjects that match nothing are remembered too.
     """
 
-    __slots__ = ("_allow", "_deny", "_old", "_refusal", "_reserved", "_young", "sublist")
+    __slots__ = (
+        "_allow", "_deny", "_old", "_refusal", "_refused", "_reserved", "_young", "mapped", "mapper",
+        "sublist",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -347,6 +351,7 @@ class SubjectTable:
         refusal: Plan[Subscription],
         allow: Sublist | None = None,
         deny: Sublist | None = None,
+        mapper: Mapper | None = None,
     ) -> None:
         self.sublist = sublist
         self._reserved = reserved  # prefixes that connections of this table must not publish to
@@ -354,16 +359,35 @@ class SubjectTable:
         self._deny = deny
         # Of no epoch: what is subscribed does not change it. And not `refusal.entry`, for that plan is
         # shared with the tables of other accounts, whose epochs are others.
-        self._refusal = Entry(refusal, Epoch(_EPOCHS))
+        self._refusal: Final = refusal
+        self._refused: Final = Entry(refusal, Epoch(_EPOCHS))
         self._young: dict[bytes, Entry] = {}
         self._old: dict[bytes, Entry] = {}
+        self.mapper: Mapper | None = None
+        self.mapped = self  # where the subjects are looked up that mappings lead to: not mapped again
         sublist.tables.append(self)
+        if mapper is not None:
+            self.remap(mapper)
 
     def __len__(self) -> int:
-        return len(self._young) + len(self._old)
+        own = len(self._young) + len(self._old)
+        return own if self.mapped is self else own + len(self.mapped)
 
-    def look_up(self, subject: bytes) -> Plan[Subscription] | tuple[Node, ...]:
-        """The plan for `subject`, or the nodes it matches when no plan was made of them yet."""
+    def remap(self, mapper: Mapper | None) -> None:
+        """From now on, map by `mapper`. Everything is looked up anew."""
+        if self.mapped is not self:
+            self.sublist.tables.remove(self.mapped)
+        self.mapper = mapper
+        self.mapped = self
+        if mapper is not None:
+            self.mapped = SubjectTable(self.sublist, self._reserved, self._refusal, self._allow, self._deny)
+        self._young, self._old = {}, {}
+
+    def look_up(self, subject: bytes) -> Plan[Subscription] | Choice | tuple[Node, ...]:
+        """The plan for `subject`, or the nodes it matches when no plan was made of them yet.
+
+        A Choice, if a mapping covers it: then the subject that is chosen is looked up in `mapped`.
+        """
         entry = self._young.get(subject)
         if entry is not None and entry.value == entry.epoch.value:
             return entry.plan
@@ -371,9 +395,16 @@ class SubjectTable:
         if entry is not None and entry.value == entry.epoch.value:
             self._keep(subject, entry)
             return entry.plan
+        if self.mapper is not None:
+            choice, places = self.mapper.choose(subject)
+            self.sublist.steps += places
+            if choice is not None:
+                # of no epoch either: the subject that is chosen has a line of its own
+                self._keep(subject, Entry(choice, self._refused.epoch))
+                return choice
         if self._refuses(subject):
-            self._keep(subject, self._refusal)
-            return self._refusal.plan
+            self._keep(subject, self._refused)
+            return self._refusal
         found = self._match(subject)
         if isinstance(found, tuple):
             return found
@@ -385,9 +416,9 @@ class SubjectTable:
     def look_up_response(self, subject: bytes) -> Plan[Subscription] | tuple[Node, ...]:
         """The same for a subject that is refused, for somebody who has leave. Reserved ones stay refused.
 
-        Not remembered: it is another subject each time.
+        Not remembered: it is another subject each time. Nor mapped: it is where a mapping led to, if one did.
         """
-        return self._refusal.plan if subject.startswith(self._reserved) else self._match(subject)
+        return self._refusal if subject.startswith(self._reserved) else self._match(subject)
 
     def responses(self, permission: ResponsePermission, responses_max: int) -> Responses:
         """The record of somebody who may answer where this table refuses."""

@@ -154,6 +154,11 @@ class Transform:
             raise bad_subject()
         return cls(source, _numbered(source), (), None, _is_identity=True)
 
+    @property
+    def draws(self) -> bool:
+        """Whether the new name of a subject may be another each time."""
+        return any(isinstance(part, _Random) and part.ceiling for part in self._parts)
+
     def apply(self, subject: bytes, draw: Draw, /) -> bytes | None:
         """The new name of `subject`, which the source must cover; None when no subscription can have it.
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from natscore.account.anonymous import Anonymous
+from natscore.account.mappings import Destination
 from natscore.effects import Level
 from natscore.options import TlsOptions
 from natscore_cli.arguments import StartRefused, parse
@@ -88,6 +89,11 @@ REACHED: Final[dict[str, tuple[str, Callable[[Settings], object], object]]] = {
             [one.account for one in s.logins.users],
         ),
         (["A"], ["A"]),
+    ),
+    "mappings": (
+        "{ a: b }",
+        lambda s: [(one.source, one.destinations) for one in s.options.accounts.global_mappings],
+        [(b"a", (Destination(b"b", 100),))],
     ),
     "no_auth_user": (
         "a\nauthorization { users: [ {user: a} ] }",

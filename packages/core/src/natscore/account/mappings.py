@@ -30,7 +30,17 @@ if TYPE_CHECKING:
 
     from natscore.transform import Draw
 
-__all__ = ["WEIGHT_MAX", "Destination", "Mapping", "Mappings", "destination_of", "mapping_of", "weight_of"]
+__all__ = [
+    "WEIGHT_MAX",
+    "Choice",
+    "Destination",
+    "Mapper",
+    "Mapping",
+    "Mappings",
+    "destination_of",
+    "mapping_of",
+    "weight_of",
+]
 
 WEIGHT_MAX: Final = 100
 
@@ -103,6 +113,11 @@ class Mapping:
         """
         return self._shares(cluster).at(number)
 
+    def draws(self, cluster: str) -> bool:
+        """Whether the new name of a subject may be another each time."""
+        sole = self._shares(cluster).sole
+        return sole is None or sole.draws
+
     def apply(self, subject: bytes, cluster: str, draw: Draw) -> bytes | None:
         """The new name of a subject that the source covers, None when the message is lost.
 
@@ -164,19 +179,25 @@ class Mappings:
         return len(self._all)
 
     def find(self, subject: bytes) -> Mapping | None:
-        """The mapping of a published subject. A token `*` of it is covered by `*`, and `>` by `>` alone.
+        """The mapping of a published subject, None when there is none."""
+        return self.search(subject)[0]
 
-        Cost: one step per token, times the sources that agree so far; never more
-        than all tokens of all sources.
+    def search(self, subject: bytes) -> tuple[Mapping | None, int]:
+        """The mapping of a published subject, and how many places were looked at for it.
+
+        A token `*` of the subject is covered by `*`, and `>` by `>` alone. Cost: one step
+        per token, times the sources that agree so far; never more than all tokens of all sources.
         """
         exact = self._literal.get(subject)
         if exact is not None or len(self._literal) == len(self._all) or has_empty_token(subject):
-            return exact
+            return exact, 1
         tokens = subject.split(b".")
         first = len(self._all)
+        places = 1
         waiting = [(self._root, 0)]
         while waiting:
             node, depth = waiting.pop()
+            places += 1
             if depth == len(tokens):
                 if node.ends is not None:
                     first = min(first, node.ends)
@@ -188,7 +209,7 @@ class Mappings:
                 waiting.append((literal, depth + 1))
             if node.star is not None and tokens[depth] != REST:
                 waiting.append((node.star, depth + 1))
-        return self._all[first] if first < len(self._all) else None
+        return (self._all[first] if first < len(self._all) else None), places
 
     def apply(self, subject: bytes, cluster: str, draw: Draw) -> bytes | None:
         """What a published subject is renamed to, itself without a mapping; None when the message is lost."""
@@ -207,6 +228,43 @@ class Mappings:
             else:
                 node = node.literals.setdefault(token, _Node())
         node.ends = place
+
+
+class Choice:
+    """What becomes of messages to one subject that a mapping covers: a new name, drawn each time or not."""
+
+    __slots__ = ("_cluster", "_mapping", "is_fixed", "subject", "target")
+
+    def __init__(self, mapping: Mapping, subject: bytes, cluster: str) -> None:
+        self._mapping = mapping
+        self._cluster = cluster
+        self.subject: Final = subject
+        self.is_fixed: Final = not mapping.draws(cluster)
+        # the new name, if there is one; a message that has none is lost
+        self.target: Final = mapping.apply(subject, cluster, _never) if self.is_fixed else None
+
+    def draw(self, draw: Draw) -> bytes | None:
+        """The new name of the next message; None: it is lost."""
+        return self._mapping.apply(self.subject, self._cluster, draw)
+
+
+def _never(_: int) -> int:
+    raise AssertionError("a name that is always the same is not drawn")
+
+
+class Mapper:
+    """The mappings of an account as one cluster applies them, for the look-up tables of a data plane."""
+
+    __slots__ = ("_cluster", "_mappings")
+
+    def __init__(self, mappings: Mappings, cluster: str) -> None:
+        self._mappings = mappings
+        self._cluster = cluster
+
+    def choose(self, subject: bytes) -> tuple[Choice | None, int]:
+        """What becomes of messages to `subject`, None: they keep it; and how many places were looked at."""
+        mapping, places = self._mappings.search(subject)
+        return (None if mapping is None else Choice(mapping, subject, self._cluster)), places
 
 
 def mapping_of(source: str, value: object, /) -> Mapping:

@@ -39,6 +39,7 @@ from natscore.testing.pairs import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from natscore.account.mappings import Mapper
     from natscore.account.permissions import ResponsePermission
     from natscore.events import ConnectionId
     from natscore.plane import (
@@ -155,14 +156,15 @@ class PairedDataPlane:
         reserved: tuple[bytes, ...],
         allow: Sublist | None = None,
         deny: Sublist | None = None,
+        mapper: Mapper | None = None,
     ) -> PairedTable:
         """A look-up table over `sublist`."""
         assert isinstance(sublist, PairedSublist)
         first_allow, second_allow = _halves(allow)
         first_deny, second_deny = _halves(deny)
         return PairedTable(
-            self._first.table(sublist.first, reserved, first_allow, first_deny),
-            self._second.table(sublist.second, reserved, second_allow, second_deny),
+            self._first.table(sublist.first, reserved, first_allow, first_deny, mapper),
+            self._second.table(sublist.second, reserved, second_allow, second_deny, mapper),
         )
 
     def retire(self, table: SubjectTable) -> None:

@@ -13,6 +13,7 @@ from natscore.testing.agreement import PlanesDisagree, ReadAlike, WrittenAlike, 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from natscore.account.mappings import Mapper
     from natscore.errors import Violation
     from natscore.events import ConnectionId
     from natscore.plane import (
@@ -314,6 +315,11 @@ class PairedTable:
 
     def __len__(self) -> int:
         return agree("table", "lines", len(self.first), len(self.second))
+
+    def remap(self, mapper: Mapper | None) -> None:
+        """From now on, map by `mapper`."""
+        self.first.remap(mapper)
+        self.second.remap(mapper)
 
 
 class PairedSource:

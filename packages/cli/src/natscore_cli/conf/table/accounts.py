@@ -397,7 +397,7 @@ ACCOUNT_BLOCK: Final = Block(
             _IMPORT, not_array="Imports should be an array, got {type}",
             not_map="Import Items should be a map with type entry, got {type}",
         ), "-", "what it takes from other accounts", block=_IMPORT),
-        inner_later("mappings maps", MAPPINGS, "-", "subjects that become others", block=None),
+        inner("mappings maps", MAPPINGS, "-", "subjects that become others", block=None),
         inner_later("limits", block_of(_LIMITS), "no limit", "what it may use", block=_LIMITS),
         inner_declined("msg_trace trace_dest", _subject_or(_TRACE), "-", "traces of messages", DECLINED,
                        block=_TRACE),
