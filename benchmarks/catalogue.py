@@ -101,6 +101,9 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
         seconds=1.0,
     ),
     RequestReply(name="request-reply", title="request/reply, 16 B,"),
+    RequestReply(
+        name="service-import", title="request/reply, 16 B, to a service of another account,", imported=True
+    ),
     RequestsInFlight(name="requests-in-flight", title="request/reply, 16 B, 32 clients", clients=32),
     RequestReply(
         name="request-reply-flood",

@@ -59,11 +59,13 @@ def connect(
     *subscribed: tuple[bytes, ...],
     timeout: float = SILENCE_SECONDS,
     tls: bool = False,
+    user: str = "",
+    headers: bool = True,
 ) -> socket.socket:
     """A blocking socket that is logged in and subscribed; its server has answered a PING.
 
-    `subscribed` are the arguments of SUB lines. With `tls` it is a socket of Python's
-    ssl that, when it is told not to block, refuses as a plain one does.
+    `subscribed` are the arguments of SUB lines. A `user` logs in with his name for a password. With
+    `tls` it is a socket of Python's ssl that, when it is told not to block, refuses as a plain one does.
     """
     try:
         connection = socket.create_connection(address, timeout)
@@ -74,7 +76,10 @@ def connect(
         _read_line(connection, b"INFO ")
         if tls:
             connection = _load_context().wrap_socket(connection)
-        connection.sendall(CONNECT_LINE)
+        login: dict[str, object] = {"user": user, "pass": user} if user else {}
+        if not headers:
+            login |= {"headers": False, "no_responders": False}
+        connection.sendall(b"CONNECT " + json.dumps({**CONNECT, **login}).encode() + b"\r\n")
         for start in range(0, max(len(subscribed), 1), SUBSCRIBED_AT_ONCE):
             some = subscribed[start : start + SUBSCRIBED_AT_ONCE]
             lines = b"".join(b"SUB " + b" ".join(arguments) + b"\r\n" for arguments in some)

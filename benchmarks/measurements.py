@@ -19,7 +19,7 @@ from benchmarks.connections import returning, run_connections
 from benchmarks.load import Pass, TrafficTimes, run_traffic
 from benchmarks.nats_py import run_library_requests, run_library_traffic
 from benchmarks.process import cpu_seconds, resident_bytes
-from benchmarks.requests import run_requests, run_requests_in_flight
+from benchmarks.requests import ACCOUNTS, run_requests, run_requests_in_flight
 from benchmarks.scenarios import (
     ConnectionRate,
     IdleConnections,
@@ -136,11 +136,12 @@ def _per_cpu_second(count: int, seconds: float) -> float | None:
 
 
 def _measure_requests(scenario: RequestReply, program: ServerProgram) -> dict[str, Figure]:
-    with _running(program) as server:
+    with _running(program, config=ACCOUNTS if scenario.imported else None) as server:
         *_, times = run_requests(
             scenario.payload_bytes,
             _address(server),
             (scenario.warm_up_seconds, scenario.seconds),
+            imported=scenario.imported,
             beside=scenario.beside,
             cpu_clock=partial(cpu_seconds, server.pid),
         )
@@ -336,7 +337,12 @@ def _address(server: RunningServer) -> Address:
 
 @contextlib.contextmanager
 def _running(
-    program: ServerProgram, *, journal: bool = False, tls: bool = False, clients: int = 0
+    program: ServerProgram,
+    *,
+    journal: bool = False,
+    tls: bool = False,
+    clients: int = 0,
+    config: str | None = None,
 ) -> Iterator[RunningServer]:
     """The server, allowed to have so many clients, and a check that it still runs at the end."""
     allow_open_files(clients + SPARE_FILES)
@@ -347,7 +353,7 @@ def _running(
         if tls:
             pair = Authority(Path(directory)).issue()
             flags += ("--tlscert", pair.cert_file, "--tlskey", pair.key_file)
-        with start(program, *flags, directory=Path(directory)) as server:
+        with start(program, *flags, config=config, directory=Path(directory)) as server:
             yield server
             if (code := server.process.poll()) is not None:
                 raise RunFailure(f"the server exited with {code} during the run")

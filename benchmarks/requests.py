@@ -27,6 +27,18 @@ REPLY_DIGITS: Final = 8
 INBOX_HEX_BYTES: Final = 11  # 22 characters, as client libraries write
 SERVICE: Final = b"bench.service"
 
+IMPORTED: Final = b"bench.imported"
+"""The same, where its requesters are in another account and import it."""
+
+ACCOUNTS: Final = """
+accounts {
+  A { users: [ {user: a, password: a} ], exports: [ {service: bench.service} ] }
+  B { users: [ {user: b, password: b} ]
+      imports: [ {service: {account: A, subject: bench.service}, to: bench.imported} ] }
+}
+"""
+"""The configuration of a server for that."""
+
 COMPANY_HEAD_START_SECONDS: Final = 0.1
 """What goes on beside the requests has filled its buffers by then."""
 
@@ -57,6 +69,7 @@ def run_requests(
     address: Address,
     passes: Sequence[float],
     *,
+    imported: bool = False,
     beside: Beside | None = None,
     cpu_clock: Callable[[], float] = time.process_time,
     silence_seconds: float = SILENCE_SECONDS,
@@ -64,12 +77,13 @@ def run_requests(
     """Send requests one after the other to one responder, for each of `passes` that many seconds.
 
     Every request has a reply subject that was never used, below the one wildcard
-    inbox of the requester. `beside` is at work in each pass. Raises RunFailure.
+    inbox of the requester. With `imported` they go to another account. `beside` is at
+    work in each pass. Raises RunFailure.
     """
     with ExitStack() as stack:
         start = stack.enter_context
-        responding = start(Child(_respond, payload_bytes, address, silence_seconds))
-        requesting = start(Child(_request, payload_bytes, address, silence_seconds))
+        responding = start(Child(_respond, payload_bytes, address, silence_seconds, imported))
+        requesting = start(Child(_request, payload_bytes, address, silence_seconds, imported))
         company = start(Child(keep_company, beside, address, silence_seconds)) if beside else None
         children = [child for child in (responding, requesting, company) if child]
         answers(children, BUILD_SECONDS_MAX)
@@ -109,7 +123,7 @@ def run_requests_in_flight(
 ) -> list[RequestsInFlightTimes]:
     """Keep one request of each of `clients` connections on its way to one responder. Raises RunFailure."""
     with (
-        Child(_respond, payload_bytes, address, silence_seconds) as responding,
+        Child(_respond, payload_bytes, address, silence_seconds, False) as responding,
         Child(_request_in_flight, payload_bytes, clients, address, silence_seconds) as requesting,
     ):
         children = [responding, requesting]
@@ -135,9 +149,9 @@ def run_requests_in_flight(
 class _Conversation:
     """A blocking connection that is asked for one message at a time."""
 
-    def __init__(self, address: Address, subject: bytes, silence_seconds: float) -> None:
+    def __init__(self, address: Address, subject: bytes, silence_seconds: float, user: str = "") -> None:
         """Connect and subscribe to `subject`."""
-        self.connection = connect(address, (subject, b"1"), timeout=silence_seconds)
+        self.connection = connect(address, (subject, b"1"), timeout=silence_seconds, user=user)
         self._unread = b""
 
     def next_message(self, size: int) -> bytes:
@@ -160,19 +174,22 @@ class _Conversation:
         return data[:size]
 
 
-def _request(payload_bytes: int, address: Address, silence_seconds: float, pipe: Pipe) -> None:
+def _request(
+    payload_bytes: int, address: Address, silence_seconds: float, imported: bool, pipe: Pipe
+) -> None:
     """The process of the requester."""
     inbox = b"_INBOX." + secrets.token_hex(INBOX_HEX_BYTES).encode()
     body = b"." * payload_bytes
+    asked = IMPORTED if imported else SERVICE
     pairs = [
         (
-            b"PUB %s %s.%0*d %d\r\n%s\r\n" % (SERVICE, inbox, REPLY_DIGITS, n, payload_bytes, body),
+            b"PUB %s %s.%0*d %d\r\n%s\r\n" % (asked, inbox, REPLY_DIGITS, n, payload_bytes, body),
             b"MSG %s.%0*d 1 %d\r\n%s\r\n" % (inbox, REPLY_DIGITS, n, payload_bytes, body),
         )
         for n in range(REQUESTS_MAX)
     ]
     unused = iter(pairs)  # never started anew: no reply subject is used twice
-    conversation = _Conversation(address, inbox + b".*", silence_seconds)
+    conversation = _Conversation(address, inbox + b".*", silence_seconds, user="b" if imported else "")
     pipe.send("ready")
     while True:
         seconds: float = pipe.recv()
@@ -277,17 +294,20 @@ def _request_in_flight(
             pipe.send((replies, time.perf_counter() - began))
 
 
-def _respond(payload_bytes: int, address: Address, silence_seconds: float, pipe: Pipe) -> None:
+def _respond(
+    payload_bytes: int, address: Address, silence_seconds: float, imported: bool, pipe: Pipe
+) -> None:
     """The process of the responder: it answers each request with the body of the request."""
-    connection = connect(address, (SERVICE, b"1"), timeout=silence_seconds)
-    head = b"MSG %s 1 _INBOX." % SERVICE
+    connection = connect(
+        address, (SERVICE, b"1"), timeout=silence_seconds, user="a" if imported else "", headers=not imported
+    )
+    inbox = b"_R_." if imported else b"_INBOX."
+    head = b"MSG %s 1 %s" % (SERVICE, inbox)
     # All requests have one length, so the reply subject and the rest stand at fixed places.
-    reply_at = len(head) - len(b"_INBOX.")
+    reply_at = len(head) - len(inbox)
     size = (
         len(head)
-        + 2 * INBOX_HEX_BYTES
-        + 1
-        + REPLY_DIGITS
+        + (len(b"123456.123456") if imported else 2 * INBOX_HEX_BYTES + 1 + REPLY_DIGITS)
         + len(b" %d\r\n" % payload_bytes)
         + payload_bytes
         + 2

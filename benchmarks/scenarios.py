@@ -115,6 +115,8 @@ class RequestReply:
     payload_bytes: int = 16
     warm_up_seconds: float = 0.3
     seconds: float = 1.2
+    imported: bool = False
+    """Whether the requester is in another account, which imports the service."""
     beside: Beside | None = None
     runs_max: int = RUNS_MAX
 

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 import bcrypt
 import pytest
 
 from natscore.account.permissions import Permissions, Rules, SubscribeRules
-from natscore.account.settings import AccountSettings, AccountsSettings, StreamExport, StreamImport
+from natscore.account.settings import (
+    AccountSettings,
+    AccountsSettings,
+    ServiceExport,
+    ServiceImport,
+    StreamExport,
+    StreamImport,
+)
 from natscore.account.users import UserSettings, UsersSettings
 from natscore.effects import Close, VerifyPassword
 from natscore.errors import CloseReason, UsageError
@@ -502,7 +510,7 @@ def test_very_many_subscriptions_are_taken_in_slices_and_other_clients_are_serve
     server.reload(users=users(user("a", permissions=may(allow=(b"bar",))), user("b")))
 
     assert len(client.lines()) == 5_000
-    assert server.state.accounts["$G"].sublist.count == 1
+    assert server.state.accounts["$G"].subscriptions == 1
     assert alive(client)
     assert alive(other)
     server.check()
@@ -545,7 +553,7 @@ def test_a_stream_is_imported_by_a_reload_and_no_more_by_the_next() -> None:
     exporter.send(publish)
 
     assert (before, during, importer.take()) == (b"", b"MSG foo 1 1\r\nx\r\n", b"")
-    assert [account.sublist.count for account in server.state.accounts.values()] == [0, 0, 2, 0, 0]
+    assert [account.subscriptions for account in server.state.accounts.values()] == [0, 0, 2, 0, 0]
     server.check()
 
 
@@ -581,6 +589,86 @@ def test_a_new_denial_holds_for_what_comes_through_an_import() -> None:
     assert importer.take() == b"MSG foo.open 1 1\r\ny\r\n"
 
 
+def _service(exporter: str, declared: dict[str, bytes]) -> AccountsSettings:
+    """Accounts that export services, and `C`, which imports the one of `exporter` under a name of its own."""
+    wanted = ServiceImport(account=exporter, subject=declared[exporter], to=b"help")
+    return accounts(
+        *(
+            AccountSettings(name=name, exports=(ServiceExport(subject=subject),))
+            for name, subject in declared.items()
+        ),
+        AccountSettings(name="C", imports=(wanted,)),
+    )
+
+
+@pytest.mark.spec("operations 9.3")
+def test_a_service_moves_to_another_account_while_requesters_keep_asking() -> None:
+    """Nobody changes anything but the file; each request is answered once, by whoever has it then."""
+    exports = {"A": b"a.help", "B": b"b.help"}
+    server = server_of(users=THREE, accounts=_service("A", exports))
+    responders = {name: client_of(server, name.lower()) for name in exports}
+    for name, responder in responders.items():
+        responder.send(b"SUB %s 1\r\n" % exports[name])
+    requesters = [client_of(server, "c") for _ in range(20)]
+    for number, requester in enumerate(requesters):
+        requester.send(b"SUB inbox.%d.* 1\r\n" % number)
+    waiting: list[tuple[ScriptedClient, bytes, bytes]] = []  # requests that have no answer yet
+
+    def ask(round_: int) -> None:
+        for number, requester in enumerate(requesters):
+            requester.send(b"PUB help inbox.%d.%d 1\r\n?\r\n" % (number, round_))
+        for name, responder in responders.items():
+            replies = re.findall(rb"MSG \S+ 1 (_R_\S+) 1\r\n", responder.take())
+            waiting.extend((responder, reply, name.encode()) for reply in replies)
+
+    def answer(count: int) -> None:
+        for responder, reply, name in waiting[:count]:
+            responder.send(b"PUB %s 1\r\n%s\r\n" % (reply, name))
+        del waiting[:count]
+
+    ask(0)
+    answer(10)  # half of the round is in flight when the service moves
+    server.reload(accounts=_service("B", exports))
+    ask(1)
+    answer(20)
+    server.reload(accounts=_service("A", exports))
+    ask(2)
+    answer(len(waiting))
+
+    for number, requester in enumerate(requesters):
+        got = re.findall(rb"MSG (\S+) 1 1\r\n(.)\r\n", requester.take())
+        assert sorted(got) == [(b"inbox.%d.%d" % (number, r), b"ABA"[r : r + 1]) for r in range(3)]
+        assert requester.is_open
+    assert all(responder.is_open for responder in responders.values())
+    server.check()
+
+
+def test_a_service_that_is_taken_away_has_no_responders() -> None:
+    server = server_of(users=THREE, accounts=_service("A", {"A": b"help"}))
+    client_of(server, "a").send(b"SUB help 1\r\n")
+    requester = client_of(server, "c", headers=True, no_responders=True)
+    requester.send(b"SUB inbox 1\r\n")
+
+    server.reload(accounts=accounts(exporting("A"), importing("B"), importing("C")))
+    requester.send(b"PUB help inbox 1\r\n?\r\n")
+
+    assert b"NATS/1.0 503" in requester.take()
+    server.check()
+
+
+def test_accounts_with_services_that_are_gone_leave_nothing() -> None:
+    server = server_of(users=THREE, accounts=_service("A", {"A": b"help"}))
+    clients = [client_of(server, name) for name in "ac"]
+    clients[1].send(b"PUB help inbox 1\r\n?\r\n")
+    before = len(server_of().state.services)
+
+    server.reload(users=users(user("z")), accounts=accounts())
+
+    assert list(server.state.accounts) == ["$G", "$SYS"]
+    assert len(server.state.services) == before
+    server.check()
+
+
 def test_an_account_that_is_gone_is_forgotten_with_its_last_client() -> None:
     server = server_of(users=THREE, accounts=accounts(importing("A"), importing("B"), importing("C")))
     gone, stays = client_of(server, "b"), client_of(server, "c")
@@ -597,7 +685,8 @@ def test_an_account_that_is_gone_is_forgotten_with_its_last_client() -> None:
 def test_accounts_that_cannot_be_are_refused_whole() -> None:
     server = server_of()
 
-    with pytest.raises(UsageError, match=r'imports\.0: "A" account not defined for stream import'):
+    unknown = r'accounts\.B\.imports\.0: "A" account not defined for stream import'
+    with pytest.raises(UsageError, match=unknown):
         server.reload(accounts=accounts(importing("B", ("A", b"foo"))))
 
     assert list(server.state.accounts) == ["$G", "$SYS"]

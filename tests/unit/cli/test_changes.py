@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 import pytest
@@ -12,8 +12,16 @@ from natscore.account.permissions import Permissions, Rules
 from natscore.account.settings import AccountSettings, AccountsSettings
 from natscore.account.users import UserSettings, UsersSettings
 from natscore.options import SECOND, Options, TlsOptions
+from natscore.reload import reload_problems
+from natscore_cli.arguments import parse
 from natscore_cli.changes import Profile, compared
-from natscore_cli.settings import LogSettings
+from natscore_cli.conf.effect import load_file
+from natscore_cli.conf.options import Option, Reload, Support
+from natscore_cli.conf.table.top import FILE
+from natscore_cli.settings import LogSettings, resolve
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def profile(**options: Any) -> Profile:
@@ -40,6 +48,8 @@ def test_a_profile_is_read_as_it_was_written() -> None:
         log=LogSettings(file="f", debug=True),
         pid_file="p",
         ports_file_dir="d",
+        journal_file="j",
+        journal_size_max=5,
         tls_digest="t",
     )  # fmt: skip
 
@@ -119,3 +129,24 @@ def test_no_secret_is_in_what_is_said() -> None:
     new = profile(users=users(UserSettings(name="a", password="planted2")), token="")
 
     assert "planted" not in repr(compared(old, new))
+
+
+SAMPLES: Final = {"port": "5", "host": "localhost", "listen": "localhost:5", "max_pending": "5mb"}
+WITH_TLS: Final = ("tls", "allow_non_tls")  # need certificates: see tests/command and tests/unit/core
+OBEYED: Final = [
+    option for option in FILE.options if option.support is Support.OBEYED and option.name not in WITH_TLS
+]
+
+
+@pytest.mark.spec("operations 9.2")
+@pytest.mark.parametrize("option", OBEYED, ids=lambda option: option.name)
+def test_the_table_says_of_each_option_whether_a_reload_takes_it(option: Option, tmp_path: Path) -> None:
+    path = tmp_path / "c.conf"
+    path.write_text(f"{option.name}: {SAMPLES.get(option.name, option.sample or option.type.sample)}\n")
+    plain = resolve(parse([]), memory_bytes=1 << 30)
+
+    changed = Profile.of(resolve(parse([]), memory_bytes=1 << 30, file=load_file(str(path), {})))
+
+    old = Profile.of(plain)
+    refused = compared(old, changed).refused + reload_problems(old.options, changed.options)
+    assert bool(refused) == (option.reload is Reload.NO)

@@ -6,7 +6,7 @@ import base64
 
 import pytest
 
-from natscore.identity import server_id
+from natscore.identity import server_hash, server_id
 
 
 def crc16(data: bytes) -> int:
@@ -40,3 +40,9 @@ def test_the_checksum_is_the_one_everybody_knows() -> None:
 def test_a_key_of_another_size_is_refused(size: int) -> None:
     with pytest.raises(ValueError, match=f"a public key has 32 bytes, not {size}"):
         server_id(bytes(size))
+
+
+@pytest.mark.spec("accounts 6.3")
+@pytest.mark.parametrize(("name", "short"), [("S0", b"0x4EEN9y"), ("S1", b"sQnRv29R"), ("S2", b"n2ha8Va6")])
+def test_a_server_has_a_short_name_in_subjects(name: str, short: bytes) -> None:
+    assert server_hash(name) == short

@@ -612,8 +612,8 @@ cdef class CompiledDataPlane(Delivery):
         cdef Block *block
         cdef char *to
         cdef Message message
-        cdef CompiledPlan chosen
-        cdef bytes target
+        cdef CompiledPlan chosen = None
+        cdef bytes target = None
         cdef int number
         cdef bint in_own = source._own_at < source._own_end
         _put_back(source, body, in_own)

@@ -19,7 +19,7 @@ from natscore.documents import document_of, value_of
 from natscore.options import SECOND, Options
 from natscore.reload import go_duration
 from natscore_cli.redaction import escaped
-from natscore_cli.settings import LogSettings
+from natscore_cli.settings import JOURNAL_SIZE_MAX, LogSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,6 +39,8 @@ class Profile:
     log: LogSettings = field(default_factory=LogSettings)
     pid_file: str | None = None
     ports_file_dir: str | None = None
+    journal_file: str | None = None
+    journal_size_max: int = JOURNAL_SIZE_MAX
     tls_digest: str = ""  # of everything that a new TLS context would be made of
 
     @classmethod
@@ -49,6 +51,8 @@ class Profile:
             log=settings.log,
             pid_file=settings.pid_file,
             ports_file_dir=settings.ports_file_dir,
+            journal_file=settings.journal_file,
+            journal_size_max=settings.journal_size_max,
             tls_digest="" if settings.tls is None else _digest(settings.tls.settings),
         )
 
@@ -59,6 +63,8 @@ class Profile:
             "log": _document(self.log),
             "pid_file": document_of(self.pid_file),
             "ports_file_dir": document_of(self.ports_file_dir),
+            "journal_file": document_of(self.journal_file),
+            "journal_size_max": self.journal_size_max,
             "tls_digest": self.tls_digest,
         }
 
@@ -70,6 +76,8 @@ class Profile:
             log=LogSettings(**_values(document["log"])),
             pid_file=value_of(document["pid_file"]),
             ports_file_dir=value_of(document["ports_file_dir"]),
+            journal_file=value_of(document["journal_file"]),
+            journal_size_max=document["journal_size_max"],
             tls_digest=document["tls_digest"],
         )
 
@@ -117,6 +125,7 @@ _LOG: Final = {
     "file": "log_file",
     "syslog": "syslog",
     "remote_syslog": "remote_syslog",
+    "format": "log_format",
 }
 _NUMBERS: Final = {
     "max_connections": "max_connections",
@@ -125,6 +134,8 @@ _NUMBERS: Final = {
     "max_traced_msg_len": "max_traced_msg_len",
     "ping_max": "ping_max",
     "client_advertise": "client_advertise",
+    "memory_max": "memory_max",
+    "unauthenticated_per_address_max": "unauthenticated_per_address_max",
 }
 _DURATIONS: Final = {"ping_interval_ns": "ping_interval", "write_deadline_ns": "write_deadline"}
 _SECRETS: Final = {
@@ -133,13 +144,17 @@ _SECRETS: Final = {
     "token": "authorization token",
 }
 _LOG_REFUSED: Final = {"size_limit": "LogSizeLimit", "files_max": "LogMaxFiles"}
+_REFUSED: Final = {"journal_file": "Journal", "journal_size_max": "JournalSizeMax"}  # ours
 
 
 def compared(old: Profile, new: Profile) -> Changes:
     """What a server with the old profile would do about the new one."""
     refused = [
-        f"config reload not supported for {name}: old={was}, new={now}"
-        for name, was, now in _differences(old.log, new.log, _LOG_REFUSED)
+        f"config reload not supported for {name}: old={_shown(was)}, new={_shown(now)}"
+        for name, was, now in (
+            *_differences(old.log, new.log, _LOG_REFUSED),
+            *_differences(old, new, _REFUSED),
+        )
     ]
     return Changes(
         [escaped(line) for line in _changes(old, new)],

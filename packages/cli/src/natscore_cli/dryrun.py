@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from natscore_cli.arguments import ReloadRefused, StartRefused
 from natscore_cli.reload import read
 from natscore_cli.running import servers_started_with
-from natscore_cli.serve import tls_acceptor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,7 +41,6 @@ def dry_run(path: str) -> int:
                 server.profile,
                 port=server.port,
                 memory_bytes=server.memory_bytes,
-                tls_acceptor=tls_acceptor,
             )
         except ReloadRefused as error:
             would_take = False

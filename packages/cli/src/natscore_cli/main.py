@@ -106,13 +106,15 @@ def _check(path: str) -> int:
 
     from natscore_cli.conf.effect import FileRefused, load_file
     from natscore_cli.machine import memory_bytes
-    from natscore_cli.serve import check_start
     from natscore_cli.settings import resolve
+    from natscore_cli.tls import tls_acceptor
 
     file = load_file(path, os.environ)
     if file.warnings:
         raise FileRefused("\n".join(file.warnings) + "\n")
-    check_start(resolve(parse([]), memory_bytes=memory_bytes(), file=file._replace(not_built=())))
+    settings = resolve(parse([]), memory_bytes=memory_bytes(), file=file._replace(not_built=()))
+    tls_acceptor(settings.tls)  # these two: all that a start does before it opens anything
+    settings.logins.authenticator()
     for line in file.not_built:
         _complain(line, 0)
     return _complain(f"configuration file {path} is valid ({file.digest})", 0)

@@ -22,6 +22,7 @@ from natscore_cli.logins import authenticators
 from natscore_cli.redaction import escaped
 from natscore_cli.settings import resolve
 from natscore_cli.syslog import SyslogRefused
+from natscore_cli.tls import tls_acceptor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,7 +62,6 @@ def read(
     *,
     port: int,
     memory_bytes: int,
-    tls_acceptor: Callable[[Settings], TlsAcceptor | None],
 ) -> Read:
     """Read what the file of a server says now. Raises ReloadRefused when it cannot be used at all.
 
@@ -70,14 +70,13 @@ def read(
         old: by what the server runs.
         port: where it listens.
         memory_bytes: what it took for the memory of the machine.
-        tls_acceptor: makes what TLS needs.
     """
     path = str(given.values.get("config", ""))
     if not path:
         raise ReloadRefused("can only reload config when a file is provided using -c or --config")
     try:
         settings = resolve(given, memory_bytes=memory_bytes, file=load_file(path, os.environ))
-        tls = tls_acceptor(settings)
+        tls = tls_acceptor(settings.tls)
     except StartRefused as error:
         raise ReloadRefused("; ".join(str(error).splitlines())) from error
     profile = Profile.of(settings)

@@ -45,6 +45,7 @@ from natscore_cli.running import PublishedConfiguration
 from natscore_cli.signals import NAMES, end_at_once_on_another
 from natscore_cli.sink import Sink, is_character_device
 from natscore_cli.syslog import SyslogRefused, local_syslog, remote_syslog
+from natscore_cli.tls import tls_acceptor
 from natscore_cli.version import VERSION
 from natscore_tcp import (
     ListenError,
@@ -67,7 +68,7 @@ if TYPE_CHECKING:
     from natscore_cli.settings import LogSettings, Settings
     from natscore_cli.signals import SignalsBeforeStart
 
-__all__ = ["check_start", "serve", "tls_acceptor"]
+__all__ = ["serve"]
 
 _STANDARD_ERROR: Final = 2
 _DISCOURAGED_PAYLOAD: Final = 8 * 1024 * 1024  # nats-server's MAX_PAYLOAD_MAX_SIZE
@@ -80,7 +81,7 @@ def serve(given: Given, settings: Settings, signals: SignalsBeforeStart) -> int:
     `given` is what `settings` came of beside the file; a reload takes it again.
     """
     options = _loop_options(settings)
-    tls = tls_acceptor(settings)
+    tls = tls_acceptor(settings.tls)
     settings.logins.authenticator()
     _occupy_standard_descriptors()
     raise_descriptor_limit()
@@ -110,24 +111,6 @@ def _loop_options(settings: Settings) -> dict[str, object]:
         return backend_options(settings.backend, settings.uvloop)
     except ConfigError as error:
         raise StartRefused(str(error)) from error
-
-
-def tls_acceptor(settings: Settings) -> TlsAcceptor | None:
-    """What begins TLS with clients; None: nothing does. Reads the files. Raises StartRefused."""
-    tls = settings.tls
-    if tls is None:
-        return None
-    try:
-        return TlsAcceptor(tls.settings)
-    except ConfigError as error:
-        where = f"{tls.place}: " if tls.place else ""
-        raise StartRefused(escaped(f"{where}{error}")) from error
-
-
-def check_start(settings: Settings) -> None:
-    """All that `serve` would do before it opens anything, for `-t`. Raises StartRefused."""
-    tls_acceptor(settings)
-    settings.logins.authenticator()
 
 
 def _occupy_standard_descriptors() -> None:
@@ -289,7 +272,6 @@ class _Serving:
             self._profile,
             port=self._address.port,
             memory_bytes=self._memory_bytes,
-            tls_acceptor=tls_acceptor,
         )
         return prepare(found, self._profile, _open_destination)
 

@@ -11,9 +11,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+from natscore.errors import ConfigError
 from natscore.options import MILLISECOND, SECOND, TlsOptions
 from natscore_cli.arguments import StartRefused
-from natscore_tcp.tls import TlsSettings
+from natscore_cli.redaction import escaped
+from natscore_tcp.tls import TlsAcceptor, TlsSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from natscore_cli.arguments import Value
     from natscore_cli.conf.options import Setting, Settings
 
-__all__ = ["LOGIN_AFTER_TLS_NS", "ClientTls", "tls_of", "tls_of_block"]
+__all__ = ["LOGIN_AFTER_TLS_NS", "ClientTls", "tls_acceptor", "tls_of", "tls_of_block"]
 
 LOGIN_AFTER_TLS_NS: Final = 1 * SECOND
 """How much longer a login may take than the handshake (configuration.md, section 6)."""
@@ -101,6 +103,17 @@ def tls_of(values: Mapping[str, Value], block: ClientTls | None) -> ClientTls | 
     if not found.settings.key_file:
         raise StartRefused(f"{where}TLS Server private key must be present and valid")
     return replace(found, options=replace(found.options, required=not values.get("allow_non_tls", False)))
+
+
+def tls_acceptor(tls: ClientTls | None) -> TlsAcceptor | None:
+    """What begins TLS with clients; None: nothing does. Reads the files. Raises StartRefused."""
+    if tls is None:
+        return None
+    try:
+        return TlsAcceptor(tls.settings)
+    except ConfigError as error:
+        where = f"{tls.place}: " if tls.place else ""
+        raise StartRefused(escaped(f"{where}{error}")) from error
 
 
 def _first(block: Settings) -> int | None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from natscore.account.accounts import Problem, resolve
+from natscore.account.accounts import resolved
 from natscore.account.settings import DEFAULT_SYSTEM_ACCOUNT
 from natscore.errors import ConfigError
 from natscore.options import MILLISECOND, SECOND
@@ -20,6 +20,7 @@ from natscore.options import MILLISECOND, SECOND
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from natscore.account.settings import AccountsSettings
     from natscore.authentication import Authenticator
     from natscore.options import Options
 
@@ -75,25 +76,24 @@ def reload_problems(
     *,
     port: int | None = None,
     authenticators: Callable[[Options], Authenticator] | None = None,
+    accounts: Callable[[AccountsSettings], object] = resolved,
 ) -> list[str]:
     """Everything that keeps a server with `old` options from taking `new` ones. Changes nothing.
 
-    With `authenticators`, also why none can be made of them.
+    With `authenticators`, also why none can be made of them. `accounts` makes accounts, or raises
+    ConfigError.
     """
     found = refused_changes(old, new, port=port)
-    accounts = resolve(new.accounts)
-    if isinstance(accounts, list):
-        found += [_said(problem) for problem in accounts]
+    try:
+        accounts(new.accounts)
+    except ConfigError as error:
+        found.append(str(error))
     if authenticators is not None:
         try:
             authenticators(new)
         except ConfigError as error:
             found.append(str(error))
     return found
-
-
-def _said(problem: Problem) -> str:
-    return f"{'.'.join(map(str, problem.path))}: {problem.text}"
 
 
 def _system_account(old: Options, new: Options) -> list[str]:

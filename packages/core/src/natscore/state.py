@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from natscore.account.accounts import Accounts
     from natscore.account.imports import ImportedService
     from natscore.account.permissions import DeliveryFilter
+    from natscore.account.settings import AccountsSettings
     from natscore.errors import CloseReason
     from natscore.events import Address, ConnectionId, ConnectionKind, Instant
     from natscore.facts import Fact
@@ -170,6 +171,7 @@ class State:
         self._own_sids = 0
         for account in self.accounts.values():
             self._import_services(account)
+        self._resolved: tuple[AccountsSettings, Accounts] | None = None
         self.loaded: Instant | None = None  # when a reload last changed the settings
         self.open_connections = 0
         self.slow_consumers = 0
@@ -187,6 +189,12 @@ class State:
             ConnectionEnded: self._connection_ended,
             ConnectionForgotten: self._connection_forgotten,
         }
+
+    def resolve(self, settings: AccountsSettings) -> Accounts:
+        """The accounts of these settings, made once for the question and the fact. Raises ConfigError."""
+        if self._resolved is None or self._resolved[0] is not settings:
+            self._resolved = (settings, resolved(settings))
+        return self._resolved[1]
 
     def account(self, name: str) -> Account:
         """The account of this name.
@@ -351,27 +359,31 @@ class State:
         shadows = connection.shadows.pop(sid, ())
         for exporter, cell in shadows:
             exporter.sublist.remove(cell)
+            self._drop_if_unused(exporter)
         self.plane.spend(SHADOW_COST * len(shadows))
 
     def _options_changed(self, fact: OptionsChanged) -> None:
         self.options = fact.options
         self.loaded = fact.at
-        declared = resolved(fact.options.accounts)
+        declared = self.resolve(fact.options.accounts)
+        self._resolved = None
         self.system_account = declared.system_account
         for name, account in list(self.accounts.items()):
             account.is_gone = name not in declared
             account.declare(_undeclared(name) if account.is_gone else declared[name])
-            self._drop_if_unused(account)
         for one in declared:
             if one.name not in self.accounts:
                 self.accounts[one.name] = Account(one, self.plane)
-        for account in self.accounts.values():
+        for account in list(self.accounts.values()):
             self._import_services(account)
+            self._drop_if_unused(account)
 
     def _drop_if_unused(self, account: Account) -> None:
         """Forget an account that a reload took away, once nobody is in it."""
-        if account.is_gone and not account.clients and not account.subscriptions:
-            self.accounts.pop(account.name, None)
+        unused = account.is_gone and not account.clients and not account.subscriptions
+        if unused and self.accounts.pop(account.name, None) is not None:
+            for sid in account.own:
+                del self.services[sid]
 
     def _permissions_changed(self, fact: PermissionsChanged) -> None:
         connection = self.connections[fact.cid]

@@ -34,13 +34,18 @@ _UNKNOWN_RTT_AGE_NS: Final = 2_000_000_000  # a client that said nothing is not 
 class Hop:
     """How a message came to where it is: which exports it passed, and what is said of its requester."""
 
-    __slots__ = ("info", "passed", "share")
+    __slots__ = ("document", "info", "passed", "share")
 
     def __init__(
-        self, passed: tuple[ExportKey, ...] = (), info: ClientInfo | None = None, share: bool = False
+        self,
+        passed: tuple[ExportKey, ...] = (),
+        info: ClientInfo | None = None,
+        document: bytes = b"",
+        share: bool = False,
     ) -> None:
         self.passed = passed
         self.info = info
+        self.document = document  # the same, encoded
         self.share = share  # whether the import that it passed last shares details
 
 

@@ -87,19 +87,29 @@ class Reloading:
 
     def problems(self, options: Options) -> list[str]:
         """Why these options cannot take the place of those that are there; empty: they can."""
+        return self._problems(options, self._authenticators)
+
+    def _problems(self, options: Options, authenticators: Callable[[Options], Authenticator]) -> list[str]:
         port = self.listening.port if self.listening is not None else None
-        return reload_problems(self._context.options, options, port=port, authenticators=self._authenticators)
+        return reload_problems(
+            self._context.options,
+            options,
+            port=port,
+            authenticators=authenticators,
+            accounts=self._context.state.resolve,
+        )
 
     def begin(self, event: OptionsReloaded) -> Options:
         """Let the options count from now on, for everything that is looked up, and return them.
 
         Raises UsageError for those that cannot; then nothing has changed.
         """
-        problems = self.problems(event.options)
+        made: list[Authenticator] = []  # once for the question and for what follows
+        problems = self._problems(event.options, lambda options: _kept(self._authenticators(options), made))
         if problems:
             raise UsageError("; ".join(problems))
         context = self._context
-        context.authenticator = authenticator = self._authenticators(event.options)
+        context.authenticator = authenticator = made[0]
         context.options = options = event.options
         context.reloads += 1
         tls = options.tls
@@ -337,3 +347,8 @@ class Reloading:
         session.phase = Phase.ESTABLISHED
         session.verified = wait.hashed if matches else None
         yield from self._treat(session, wait.then if matches else Refuse())
+
+
+def _kept(authenticator: Authenticator, made: list[Authenticator]) -> Authenticator:
+    made.append(authenticator)
+    return authenticator

@@ -33,8 +33,8 @@ from natscore.facts import RepliesExpected
 from natscore.identity import server_hash
 from natscore.plan import compile_plan
 from natscore.plane import SERVER, Stop
-from natscore.turn import SERVICE_COST, STEP_COST
-from natscore.wire.client_info import encoded, text_of
+from natscore.turn import READY_COST, RECEIVERS_MAX, SERVICE_COST, STEP_COST
+from natscore.wire.client_info import encoded, plain_info, text_of
 from natscore.wire.headers import with_info, without_info
 from natscore.wire.latency import Status
 
@@ -49,12 +49,15 @@ if TYPE_CHECKING:
     from natscore.facts import Fact, SubscriptionsChanged
     from natscore.plane import Asked, Source
     from natscore.state import Account
+    from natscore.wire.client_info import ClientInfo
 
 __all__ = ["Services"]
 
 _DIGITS: Final = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_PAIRS: Final = tuple(bytes((first, second)) for first in _DIGITS for second in _DIGITS)
 _REPLY_PREFIX: Final = b"_R_."
 _UNTOUCHED_REPLY: Final = b"$JS.ACK."
+_DOCUMENTS_MAX: Final = 4_096  # what is said of requesters, remembered as bytes
 _SLICE: Final = 256  # replies looked at in one step of a walk
 
 Delivered: TypeAlias = "Generator[None, None, bool]"
@@ -86,6 +89,7 @@ class Services:
             SERVER, state.inbox, next(iter(state.accounts.values())).table, options.max_control_line, -1
         )
         self._latency: Final = Latency(context)
+        self._documents: dict[tuple[str, int | None], tuple[ClientInfo, bytes]] = {}
         self._jobs: deque[Iterator[None]] = deque()
         self._is_publishing = False
         self._due: int | None = None
@@ -173,8 +177,7 @@ class Services:
                 self._latency.measure(op.session, response, sampled, headers)
         elif not reply and sampled:
             self._latency.no_reply(op.session, service, headers, following)
-        assert following.info is not None
-        block = with_info(asked.headers, encoded(following.info))
+        block = with_info(asked.headers, following.document)
         exporter = self._context.state.account(service.exporter)
         delivered = yield from self._publish(op, exporter, subject, reply, block, asked.payload, following)
         if not delivered and response is not None:
@@ -186,7 +189,7 @@ class Services:
         response = self.responses.find(account.name, asked.subject)
         if response is None or response.key in hop.passed or not self._may_publish(op):
             return True
-        following = Hop((*hop.passed, response.key), None, response.share)
+        following = Hop((*hop.passed, response.key), share=response.share)
         self._latency.answered(op.session, response, following)
         # One answer is all that a singleton has, whatever comes of it. The last of several is empty.
         ends = response.is_singleton or not (asked.payload or asked.headers)
@@ -231,6 +234,7 @@ class Services:
             source.missed = ()
             plane.spend(plan.cost)
         while source.unfinished is not None:
+            plane.spend(READY_COST * RECEIVERS_MAX)
             yield
             plane.go_on(source)
         delivered = source.delivered
@@ -258,6 +262,8 @@ class Services:
     ) -> Hop:
         """The next hop of a request, with what the service is told of the requester (section 7)."""
         into_system = service.exporter == self._context.state.system_account
+        if not (hop.passed or service.share or into_system or op.session is None):
+            return Hop((key,), *self._plainly(op.session), service.share)
         if hop.info is None:
             share = hop.share if hop.passed else service.share
             info = info_of(self._context, op.session, account, share)
@@ -266,7 +272,18 @@ class Services:
             info = {**hop.info, "svc": text_of(account.name)}
         if not share and (into_system or (service.share and hop.passed)):
             info["server"] = text_of(self._context.info.server_name)
-        return Hop((*hop.passed, key), info, service.share)
+        return Hop((*hop.passed, key), info, encoded(info), service.share)
+
+    def _plainly(self, session: Session) -> tuple[ClientInfo, bytes]:
+        """What is said of a requester that shares nothing, which is the same for many requests."""
+        told = (session.connection.account.name, session.rtt_ns)
+        known = self._documents.get(told)
+        if known is None:
+            if len(self._documents) >= _DOCUMENTS_MAX:
+                self._documents.clear()
+            info = plain_info(*told)
+            known = self._documents[told] = (info, encoded(info))
+        return known
 
     # -- what is awaited ---------------------------------------------------------------------------
 
@@ -296,11 +313,9 @@ class Services:
     def _token(self) -> bytes:
         """Six characters that nobody can guess."""
         number = int.from_bytes(self._context.entropy.new_id(8), "big")
-        token = bytearray()
-        for _ in range(6):
-            number, digit = divmod(number, 62)
-            token.append(_DIGITS[digit])
-        return bytes(token)
+        number, first = divmod(number, len(_PAIRS))
+        number, second = divmod(number, len(_PAIRS))
+        return _PAIRS[first] + _PAIRS[second] + _PAIRS[number % len(_PAIRS)]
 
     def _end(self, response: Response, status: Status, hop: Hop) -> None:
         """Await a response no longer, which nobody answered."""

@@ -47,7 +47,9 @@ def without_info(block: bytes) -> bytes:
     if not block or REQUEST_INFO.lower() not in block.lower():
         return block
     rest = _FORGED.sub(b"", block)
-    return b"" if not rest.strip(b"\r\n") or rest.rstrip(b"\r\n") == b"NATS/1.0" else rest
+    if rest.strip(b"\r\n") in (b"", b"NATS/1.0"):
+        return b""
+    return rest if rest.endswith(b"\r\n\r\n") else rest.rstrip(b"\r\n") + b"\r\n\r\n"
 
 
 def with_info(block: bytes, document: bytes) -> bytes:

@@ -233,7 +233,7 @@ _LOGGING: Final = (
     obeyed("log_file logfile", PATH, "standard error", _YES, "log_file", "append the log to this file"),
     obeyed(
         "log_format", _FORMAT,
-        "text", _NO, "log_format", "shape of log lines (ours)",
+        "text", _YES, "log_format", "shape of log lines (ours)",
     ),
     obeyed(
         "logfile_size_limit log_size_limit", SIZE, "never", _NO, "log_size_limit",
@@ -316,10 +316,10 @@ _SERVERS: Final = (
 
 _OURS: Final = (
     obeyed(
-        "memory_max", SIZE, "half of the memory", _NO, "memory_max", "bytes held for all clients"
+        "memory_max", SIZE, "half of the memory", _YES, "memory_max", "bytes held for all clients"
     ),
     obeyed(
-        "unauthenticated_per_address_max", INTEGER, "no limit", _NO, "unauthenticated_per_address_max",
+        "unauthenticated_per_address_max", INTEGER, "no limit", _YES, "unauthenticated_per_address_max",
         "clients of one address that have not logged in",
     ),
     obeyed("journal", PATH, "-", _NO, "journal_file", "record every event; holds credentials and payloads"),
