@@ -145,7 +145,7 @@ def descriptors(server: RunningServer) -> int:
 
 
 def complaints(server: RunningServer) -> list[str]:
-    """Its warnings and errors, without process id and time; of the machine's limit of descriptors it may warn."""
+    """Its warnings and errors, without process id and time, but for what the machine lets a process open."""
     lines = (re.sub(r"^\[\d+\] \S+ \S+ ", "", line) for line in server.log_text().splitlines())
     found = [line for line in lines if re.match(r"\[(WRN|ERR|FTL)\]|Traceback", line)]
     return [line for line in found if not line.startswith("[WRN] This process may open ")]
