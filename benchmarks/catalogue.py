@@ -9,6 +9,7 @@ from benchmarks.scenarios import (
     ConnectionRate,
     IdleConnections,
     LibraryLoad,
+    Logins,
     MatchCost,
     Reconnection,
     RequestReply,
@@ -22,6 +23,23 @@ from benchmarks.streams import Traffic
 from benchmarks.subscriptions import Subjects
 
 __all__ = ["SCENARIOS"]
+
+PERMISSIONS: Final = """
+authorization {
+  users: [
+    { user: free, password: free }
+    { user: limited, password: limited,
+      permissions: { publish: { allow: ["bench.>", "other.*"], deny: ["bench.secret.>"] } } }
+  ]
+}
+"""
+
+STREAMS: Final = """
+accounts {
+  A { users: [ {user: a, password: a} ], exports: [ {stream: "bench.>"} ] }
+  B { users: [ {user: b, password: b} ], imports: [ {stream: {account: A, subject: "bench.>"}} ] }
+}
+"""
 
 SCENARIOS: Final[tuple[Scenario, ...]] = (
     TrafficScenario(name="publish", title="publish only, 16 B", traffic=Traffic(subscribers=0)),
@@ -49,6 +67,18 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
     TrafficScenario(name="one-to-one-tls", title="1:1, 16 B, TLS", traffic=Traffic(), tls=True),
     TrafficScenario(
         name="one-to-one-1k-tls", title="1:1, 1 KiB, TLS", traffic=Traffic(payload_bytes=1024), tls=True
+    ),
+    TrafficScenario(
+        name="publish-permissions",
+        title="1:1, 16 B, from a user with permissions",
+        traffic=Traffic(),
+        logins=Logins(config=PERMISSIONS, publisher="limited", subscriber="free", unrestricted="free"),
+    ),
+    TrafficScenario(
+        name="stream-import",
+        title="1:1, 16 B, through a stream import",
+        traffic=Traffic(),
+        logins=Logins(config=STREAMS, publisher="a", subscriber="b"),
     ),
     TrafficScenario(name="one-to-ten", title="1:10, 16 B", traffic=Traffic(subscribers=10)),
     TrafficScenario(

@@ -101,18 +101,21 @@ def run_traffic(
     silence_seconds: float = SILENCE_SECONDS,
     build_seconds: float = BUILD_SECONDS_MAX,
     tls: bool = False,
+    publisher: str = "",
+    subscriber: str = "",
 ) -> list[TrafficTimes]:
     """Put `traffic` on the server at `address` in `passes`, in some of them with `beside` as company.
 
     With `tls` the connections of the traffic are encrypted, and those of the company are not.
+    `publisher` and `subscriber` are whom they log in as, with the name for a password.
     `cpu_clock` reads the processor time of the server. `build_seconds` bounds the time until
     all are connected and subscribed. Raises RunFailure.
     """
     with ExitStack() as stack:
         start = stack.enter_context
         load = (traffic, address, silence_seconds, tls)
-        receiving = start(Child(_receive, *load)) if traffic.subscribers else None
-        publishing = start(Child(_publish, *load))
+        receiving = start(Child(_receive, *load, subscriber)) if traffic.subscribers else None
+        publishing = start(Child(_publish, *load, publisher))
         company = start(Child(keep_company, beside, address, silence_seconds)) if beside else None
         children = [child for child in (receiving, publishing, company) if child]
         answers(children, build_seconds)
@@ -166,7 +169,7 @@ class _Publisher:
     """One publishing connection: where it is in its ring, and whether the server took everything."""
 
     def __init__(
-        self, traffic: Traffic, number: int, address: Address, silence_seconds: float, tls: bool
+        self, traffic: Traffic, number: int, address: Address, silence_seconds: float, tls: bool, user: str
     ) -> None:
         """Build the ring and connect."""
         ring = published_ring(traffic, number)
@@ -187,7 +190,7 @@ class _Publisher:
         self.published = 0
         self.finishing = False
         self.done = True
-        self.connection = connect(address, timeout=silence_seconds, tls=tls)
+        self.connection = connect(address, timeout=silence_seconds, tls=tls, user=user)
         self.connection.setblocking(False)
 
     def begin(self, messages_max: int | None) -> None:
@@ -248,9 +251,13 @@ class _Publisher:
         return RunFailure(f"publishing connection closed after {self.published} messages: {why}")
 
 
-def _publish(traffic: Traffic, address: Address, silence_seconds: float, tls: bool, pipe: Pipe) -> None:
+def _publish(
+    traffic: Traffic, address: Address, silence_seconds: float, tls: bool, user: str, pipe: Pipe
+) -> None:
     """The process of all publishers."""
-    publishers = [_Publisher(traffic, n, address, silence_seconds, tls) for n in range(traffic.publishers)]
+    publishers = [
+        _Publisher(traffic, n, address, silence_seconds, tls, user) for n in range(traffic.publishers)
+    ]
     pipe.send("ready")
     while True:
         pipe.send(_publish_pass(publishers, pipe.recv(), silence_seconds))
@@ -286,7 +293,9 @@ def _publish_pass(publishers: list[_Publisher], order: Pass, silence_seconds: fl
 # Receiving
 
 
-def _receive(traffic: Traffic, address: Address, silence_seconds: float, tls: bool, pipe: Pipe) -> None:
+def _receive(
+    traffic: Traffic, address: Address, silence_seconds: float, tls: bool, user: str, pipe: Pipe
+) -> None:
     """The process of all subscribers."""
     allow_open_files(traffic.subscribers + SPARE_FILES)
     expected = _expected(traffic)
@@ -294,7 +303,7 @@ def _receive(traffic: Traffic, address: Address, silence_seconds: float, tls: bo
     connections = []
     for number in range(traffic.subscribers):
         asked = [(subject, *queue, sid) for subject, sid in subscriptions(traffic, number)]
-        connections.append(connect(address, *asked, timeout=silence_seconds, tls=tls))
+        connections.append(connect(address, *asked, timeout=silence_seconds, tls=tls, user=user))
         connections[-1].setblocking(False)
     pipe.send("ready")
     while True:

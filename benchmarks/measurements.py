@@ -98,8 +98,13 @@ def _measure_traffic(scenario: TrafficScenario, program: ServerProgram) -> Figur
     if scenario.beside:
         passes += [Pass(scenario.seconds, in_company=True), Pass(scenario.seconds)]
     clients = scenario.traffic.publishers + scenario.traffic.subscribers
-    with _running(program, journal=scenario.journal, tls=scenario.tls, clients=clients) as server:
-        _, *measured = run_traffic(
+    logins = scenario.logins
+    config = logins.config if logins else None
+    with _running(
+        program, journal=scenario.journal, tls=scenario.tls, clients=clients, config=config
+    ) as server:
+        run = partial(
+            run_traffic,
             scenario.traffic,
             _address(server),
             passes,
@@ -107,8 +112,13 @@ def _measure_traffic(scenario: TrafficScenario, program: ServerProgram) -> Figur
             cpu_clock=partial(cpu_seconds, server.pid),
             silence_seconds=scenario.silence_seconds,
             tls=scenario.tls,
+            subscriber=logins.subscriber if logins else "",
         )
-    if not scenario.beside:
+        publishers = (logins.unrestricted, logins.publisher, logins.unrestricted) if logins else ("",)
+        if logins and not logins.unrestricted:
+            publishers = (logins.publisher,)
+        measured = [one for publisher in publishers for one in run(publisher=publisher)[1:]]
+    if len(measured) == 1:
         return _rate(measured[0])
     before, beside, after = measured
     without = (before.rate + after.rate) / 2

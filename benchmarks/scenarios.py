@@ -24,6 +24,7 @@ __all__ = [
     "ConnectionRate",
     "IdleConnections",
     "LibraryLoad",
+    "Logins",
     "MatchCost",
     "Reconnection",
     "RequestReply",
@@ -77,6 +78,17 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Logins:
+    """Who publishes and who subscribes, by a configuration in which names are the passwords."""
+
+    config: str
+    publisher: str
+    subscriber: str
+    unrestricted: str = ""
+    """Who publishes under the other condition of the row; empty: there is none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrafficScenario:
     """Publish as fast as the server takes it. The rate counts deliveries, or what was published to nobody.
 
@@ -94,6 +106,7 @@ class TrafficScenario:
     """Whether our server records; others run as always."""
     tls: bool = False
     """Whether the server requires TLS, and the load speaks it."""
+    logins: Logins | None = None
     beside: Beside | None = None
     silence_seconds: float = SILENCE_SECONDS
     """How long a connection may hear nothing: longer where a server is busy with others for so long."""
@@ -102,7 +115,7 @@ class TrafficScenario:
     @property
     def rows(self) -> tuple[Row, ...]:
         """The rate."""
-        of_own = "without" if self.beside else ""
+        of_own = "without" if self.beside or (self.logins and self.logins.unrestricted) else ""
         return (Row(self.name, self.title, Unit.MESSAGES_PER_SECOND, of_own),)
 
 
