@@ -9,7 +9,7 @@ from natscore.cells import Outbox, Subscription
 from natscore.events import ConnectionId
 from natscore.plan import Plan, compile_plan, refusal
 from natscore.sublist import Epoch, Node
-from natscore.turn import DELIVERY_COST, DRAW_COST, OP_COST, RULE_COST, RUN_COST
+from natscore.turn import DELIVERY_COST, DRAW_COST, FILTER_COST, OP_COST, RULE_COST, RUN_COST
 
 ANYWHERE = Epoch(256)
 
@@ -167,4 +167,4 @@ def test_making_a_plan_costs_for_all_who_are_looked_at_and_for_each_rule_once() 
     plan = compile_plan((node,), b"foo")
 
     assert plan.receivers == 1
-    assert plan.cost == OP_COST + 4 * DELIVERY_COST + 3 * RULE_COST
+    assert plan.cost == OP_COST + 4 * DELIVERY_COST + 3 * FILTER_COST + 3 * RULE_COST

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final, Generic, Never, TypeVar, cast
 
 from natscore.plane import SERVER
 from natscore.sublist import Entry
-from natscore.turn import DELIVERY_COST, DRAW_COST, OP_COST, RECEIVERS_MAX, RULE_COST, RUN_COST
+from natscore.turn import DELIVERY_COST, DRAW_COST, FILTER_COST, OP_COST, RECEIVERS_MAX, RULE_COST, RUN_COST
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -190,6 +190,7 @@ def compile_plan(nodes: Iterable[plane.Node[S]], subject: bytes = b"", *, stream
     ordered = {queue: groups[queue] for queue in sorted(groups)}
     filtered = [one for one in chain(local, *groups.values()) if one.filter is not None]
     if filtered:
+        cost += FILTER_COST * len(filtered)
         plan = _particular_plan(local, ordered, subject, asks, cost, streams=True)
         if any(one.receiver is not one for one in filtered):
             plan.inland = _particular_plan(local, ordered, subject, asks, cost, streams=False)
@@ -229,6 +230,9 @@ def _particular_plan(
     )
 
 
+_NOT_ASKED: Final = b"a name that no subject can be \n"
+
+
 def _named(
     subscriptions: list[S], subject: bytes, names: dict[Filter, bytes | None], streams: bool
 ) -> dict[tuple[S, bytes], None]:
@@ -236,10 +240,11 @@ def _named(
     found: dict[tuple[S, bytes], None] = {}
     for one in subscriptions:
         name: bytes | None = subject
-        if one.filter is not None:
-            if one.filter not in names:
-                names[one.filter] = one.filter.name(subject)
-            name = names[one.filter]
+        rule = one.filter
+        if rule is not None:
+            name = names.get(rule, _NOT_ASKED)
+            if name is _NOT_ASKED:
+                name = names[rule] = rule.name(subject)
         receiver = cast("S", one.receiver)
         if name is not None and (streams or receiver is one):
             found[receiver, name] = None

@@ -15,6 +15,7 @@ __all__ = [
     "CHOICE_STEPS",
     "DELIVERY_COST",
     "DRAW_COST",
+    "FILTER_COST",
     "OP_COST",
     "PART_MAX",
     "READY_COST",
@@ -35,6 +36,7 @@ DELIVERY_COST: Final = 128  # a receiver looked at by itself
 SINGLE_COST: Final = 1_024  # a message, or a delivery, that goes by itself
 STEP_COST: Final = 256  # a place looked at while matching
 CHOICE_STEPS: Final = 12  # a destination drawn and a subject made, in such places
+FILTER_COST: Final = 512  # a receiver with a filter, when a plan is made
 RULE_COST: Final = 1_024  # a denial compared with a subject for whoever is subscribed more broadly
 OP_COST: Final = 8_192  # an op of the control plane, or a subscription removed
 SERVICE_COST: Final = 16_384  # a message carried into another account by the control plane
